@@ -1,0 +1,54 @@
+"""Which device and precision to run on, and what was chosen."""
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["fp32", "bf16", "fp16"]
+AUTO_ORDER = ("cuda", "mps", "xpu", "cpu")
+TRIED = ("cuda", "cpu")
+"""Device types srzoo has been run on; the others are offered untested, and said to be."""
+
+
+def _is_available(kind: str) -> bool:
+    if kind == "cpu":
+        return True
+    backend = getattr(torch, kind, None) if kind != "mps" else torch.backends.mps
+    return backend is not None and backend.is_available()
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """The device to run on; "auto" takes the first there is of cuda, mps, xpu, cpu.
+
+    Raises:
+        ValueError: If the device is unknown or not there.
+
+    Example:
+        >>> pick_device("cpu")
+        device(type='cpu')
+    """
+    if device == "auto":
+        return torch.device(next(kind for kind in AUTO_ORDER if _is_available(kind)))
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    if found is None or found.type not in AUTO_ORDER or not _is_available(found.type):
+        there = ", ".join(kind for kind in AUTO_ORDER if _is_available(kind))
+        raise ValueError(f"device {str(device)!r} is not available here; there is {there} (or 'auto')")
+    return found
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words, with a warning where srzoo has never been run on its kind."""
+    return device.type if device.type in TRIED else f"{device.type} (not tested by srzoo)"
+
+
+def fast_precision(device: torch.device) -> Precision:
+    """The precision in which convolutions run fastest at full range: bf16 where the hardware has it, else fp32."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "cpu":
+        checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        return "bf16" if any(getattr(torch.cpu, check, lambda: False)() for check in checks) else "fp32"
+    return "fp32"

@@ -1,0 +1,5 @@
+"""PSNR and SSIM under a stated protocol."""
+
+from srzoo.metrics.protocol import Protocol as Protocol
+from srzoo.metrics.psnr import psnr as psnr
+from srzoo.metrics.ssim import ssim as ssim

@@ -1,0 +1,271 @@
+"""Find models by name: the families of `srzoo.models`, of installed plug-ins, and those registered by hand."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from srzoo import models
+from srzoo.architecture import Architecture, SRModel, Weights
+from srzoo.hub import find_weights
+from srzoo.weights import load_strictly, read_header, read_tensors
+
+GROUP = "srzoo.architectures"
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """An installed plug-in that could not be used, and why."""
+
+    name: str
+    target: str
+    error: str
+
+
+@dataclass
+class _Catalog:
+    """Families by name and model names by family, with where each came from."""
+
+    families: dict[str, Architecture] = field(default_factory=dict)
+    owner: dict[str, tuple[str, str]] = field(default_factory=dict)  # model name -> (family, where it is defined)
+    broken: list[BrokenPlugin] = field(default_factory=list)
+
+    def add(self, arch: object, where: str) -> None:
+        """Take a record in; nothing overrides silently."""
+        if not isinstance(arch, Architecture):
+            raise TypeError(f"{where} gives {type(arch).__name__}, not an srzoo.Architecture")
+        names = arch.model_names()
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", arch.family):
+            raise ValueError(f"family {arch.family!r} in {where}: use lower-case letters, digits and _")
+        for name in names:
+            if not re.fullmatch(rf"{arch.family}[a-z0-9_]*", name):
+                raise ValueError(f"model name {name!r} in {where} must start with its family, {arch.family!r}")
+            if name in self.owner:
+                raise ValueError(f"model {name!r} is defined in {self.owner[name][1]} and again in {where}")
+        if arch.family in self.families:
+            raise ValueError(f"family {arch.family!r} is defined twice, the second time in {where}")
+        self.families[arch.family] = arch
+        self.owner.update({name: (arch.family, where) for name in names})
+
+
+@cache
+def _catalog() -> _Catalog:
+    """Built-in families, then plug-ins; read when first asked for, not at import."""
+    catalog = _Catalog()
+    for module in pkgutil.iter_modules(models.__path__, "srzoo.models."):
+        found = importlib.import_module(module.name)
+        if not hasattr(found, "ARCH"):
+            raise AttributeError(f"{module.name} has no ARCH; a model file ends with ARCH = Architecture(...)")
+        catalog.add(found.ARCH, module.name)
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        try:
+            catalog.add(entry.load(), f"plug-in {entry.name} ({entry.value})")
+        except Exception as error:  # one broken plug-in must not take the zoo down
+            reason = f"{type(error).__name__}: {error}"
+            catalog.broken.append(BrokenPlugin(entry.name, entry.value, reason))
+    return catalog
+
+
+def architectures() -> Mapping[str, Architecture]:
+    """All families by name: built in, from plug-ins, registered."""
+    return dict(_catalog().families)
+
+
+def broken_plugins() -> list[BrokenPlugin]:
+    """Installed plug-ins that could not be used."""
+    return list(_catalog().broken)
+
+
+def register(arch: Architecture) -> None:
+    """Add a family for this process: what a script or notebook does; packages use the entry-point group.
+
+    Registering the equal record again does nothing.
+
+    Args:
+        arch: The record a model file ends with.
+
+    Raises:
+        ValueError: If a name is taken or malformed.
+        TypeError: If it is not an `Architecture`.
+    """
+    if isinstance(arch, Architecture) and _catalog().families.get(arch.family) == arch:
+        return
+    _catalog().add(arch, f"a call of srzoo.register for {arch.model.__module__}" if isinstance(arch, Architecture) else "srzoo.register")
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    """Sort key that puts x2 before x10."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _all_weights() -> Iterator[Weights]:
+    for arch in _catalog().families.values():
+        yield from arch.weights
+
+
+def list_models(pattern: str = "*", *, pretrained: bool = False, tags: bool = False) -> list[str]:
+    """Model names that match a glob, sorted.
+
+    Args:
+        pattern: Such as `"edsr*_x4"`; `*` and `?` as in file names.
+        pretrained: Only models with weights that can be had.
+        tags: One row for each weight file, as `model.tag`.
+
+    Example:
+        >>> list_models("mdsr*")
+        ['mdsr', 'mdsr_baseline']
+    """
+    with_weights = sorted({row.model for row in _all_weights()}, key=_natural)
+    names = with_weights if pretrained or tags else sorted(_catalog().owner, key=_natural)
+    if tags:
+        names = sorted((f"{row.model}.{row.tag}" for row in _all_weights()), key=_natural)
+    return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def _find(name: str) -> tuple[Architecture, str, str | None]:
+    """Family, model name and tag of `name` or `name.tag`."""
+    base, dot, tag = name.partition(".")
+    if base in _catalog().owner:
+        return _catalog().families[_catalog().owner[base][0]], base, tag if dot else None
+    close = get_close_matches(base, _catalog().owner, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else "srzoo.list_models() names them all"
+    broken = "".join(
+        f"; plug-in {plugin.name} ({plugin.target}) could not be loaded: {plugin.error}" for plugin in _catalog().broken
+    )
+    raise ValueError(f"unknown model {base!r}; {hint}{broken}")
+
+
+def _pick_weights(arch: Architecture, name: str, tag: str | None) -> Weights:
+    """The row of a model's weights: the tagged one, else the first."""
+    rows = [row for row in arch.weights if row.model == name]
+    if not rows:
+        there = ", ".join(list_models(pretrained=True)) or "none yet"
+        raise ValueError(
+            f"{name} has no pretrained weights (there are: {there}); "
+            "use one of those, or turn a checkpoint of yours into a weight file with srzoo.convert_checkpoint"
+        )
+    for row in rows:
+        if tag in (None, row.tag):
+            return row
+    raise ValueError(f"{name} has no weights tagged {tag!r}; there are: {', '.join(row.tag for row in rows)}")
+
+
+def _build(arch: Architecture, name: str, overrides: Mapping[str, Any]) -> SRModel:
+    """A model with random weights, by its registered arguments and the user's."""
+    parameters = inspect.signature(arch.model).parameters
+    allowed = list(parameters)
+    for key in overrides:
+        if key not in allowed:
+            close = get_close_matches(key, allowed, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(allowed)}"
+            raise TypeError(f"{name} takes no argument {key!r}; {hint}")
+    kwargs = arch.model_names()[name]
+    model = arch.model(**{**kwargs, **overrides})
+    model.name = name
+    registered = {key: parameter.default for key, parameter in parameters.items()} | kwargs
+    model.overrides = {key: value for key, value in overrides.items() if registered[key] != value}
+    return model
+
+
+def create_model(name: str, *, pretrained: bool = False, **overrides: Any) -> SRModel:
+    """A model of the zoo by name.
+
+    `create_model("edsr_x4")` has random weights; `pretrained=True` loads the model's first weights, and a tag
+    means weights: `create_model("edsr_baseline_x4.photos")`. Pretrained models come in eval mode.
+
+    Args:
+        name: Model name or `name.tag`, see `list_models`.
+        pretrained: Load weights.
+        **overrides: Constructor arguments to change, such as `channels=1` or `width=32`.
+
+    Raises:
+        ValueError: If the name or tag is unknown, there are no weights, or they do not fit the overrides.
+        TypeError: If an override is no argument of the model.
+
+    Example:
+        >>> create_model("edsr_baseline_x4", width=8, num_blocks=2).scales
+        (4,)
+    """
+    arch, base, tag = _find(name)
+    row = _pick_weights(arch, base, tag) if pretrained or tag is not None else None
+    model = _build(arch, base, overrides)
+    if row is not None:
+        path = find_weights(row)
+        load_strictly(model, read_tensors(path), f"the weights {row.model}.{row.tag}")
+        model.eval()
+    return model
+
+
+def load_model(path: str | Path) -> SRModel:
+    """The model a weight file holds, rebuilt from its header, in eval mode, in float32 whatever the file's dtype.
+
+    Args:
+        path: File written by `save_model`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, was changed, has no header of ours, or names a model that is not registered.
+    """
+    header = read_header(path)
+    arch, base, _ = _find(header.model)
+    model = _build(arch, base, header.overrides)
+    tensors = read_tensors(path, header)
+    load_strictly(model, tensors, str(path))
+    return model.eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """Facts about a model."""
+
+    name: str
+    family: str
+    title: str
+    paper: str
+    scales: tuple[int, ...]
+    parameters: int
+    """Trainable parameters."""
+    halo: Mapping[int, int]
+    """Scale -> receptive-field radius in LR pixels."""
+    arguments: Mapping[str, Any]
+    """Constructor arguments the name stands for."""
+    defined_in: str
+    weights: tuple[Weights, ...]
+
+
+def model_info(name: str) -> ModelInfo:
+    """Facts about a model, without making its weights.
+
+    Raises:
+        ValueError: If the name is unknown.
+
+    Example:
+        >>> model_info("edsr_baseline_x4").parameters
+        1517571
+    """
+    import torch
+
+    arch, base, tag = _find(name)
+    with torch.device("meta"):
+        model = _build(arch, base, {})
+    rows = tuple(row for row in arch.weights if row.model == base)
+    return ModelInfo(
+        name=base,
+        family=arch.family,
+        title=arch.title,
+        paper=arch.paper,
+        scales=model.scales,
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        halo={scale: model.halo(scale) for scale in model.scales},
+        arguments=arch.model_names()[base],
+        defined_in=_catalog().owner[base][1],
+        weights=(_pick_weights(arch, base, tag),) if tag is not None else rows,
+    )

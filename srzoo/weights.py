@@ -1,0 +1,183 @@
+"""One weight file: safetensors with a header that says what it is. Read, verify, save."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from srzoo.architecture import SRModel
+
+SCHEMA = 1
+KEY = "srzoo"  # one key only: safetensors writes several in changing order, and equal files would hash differently
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a weight file says about itself."""
+
+    model: str
+    """Registered model name; empty for a network that has none."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Constructor arguments that differ from the registered ones."""
+    license: str = ""
+    """SPDX identifier of the weights' licence."""
+    source: str = ""
+    """Who trained them, on what."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Configuration, steps, data fingerprint, seed, library version, device."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Measured scores, each with its protocol."""
+    content: str = ""
+    """Hash of the tensors, see `content_hash`; filled in when the file is written."""
+    schema: int = SCHEMA
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the tensors' sorted names, dtypes, shapes and bytes: the same after any re-serialisation.
+
+    Example:
+        >>> content_hash({"a": torch.zeros(2)})[:8]
+        '9ac4f0f3'
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        digest.update(f"{name} {dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_weights(path: str | Path, tensors: Mapping[str, Tensor], header: Header) -> Header:
+    """Write a weight file whole or not at all; returns the header with its content hash.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    header = replace(header, content=content_hash(whole))
+    text = json.dumps(asdict(header), sort_keys=True)
+    handle, work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(whole, work, metadata={KEY: text})
+        os.chmod(work, 0o644)
+        os.replace(work, path)
+    finally:
+        Path(work).unlink(missing_ok=True)
+    return header
+
+
+def read_header(path: str | Path) -> Header:
+    """Header of a weight file, without reading the tensors.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no safetensors file, has no header of ours, or one of a newer schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give a weight file (.safetensors)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is damaged or not a safetensors file ({error}); other formats go through srzoo.convert_checkpoint"
+        ) from error
+    if text is None:
+        raise ValueError(f"{path} has no srzoo header; convert other projects' checkpoints with srzoo.convert_checkpoint")
+    values = json.loads(text)
+    if values.get("schema", 0) > SCHEMA:
+        raise ValueError(f"{path} has schema {values['schema']}, this srzoo reads up to {SCHEMA}; update srzoo")
+    return Header(**values)
+
+
+def read_tensors(path: str | Path, header: Header | None = None) -> dict[str, Tensor]:
+    """Tensors of a weight file, checked against the content hash of `header`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or the tensors are not the ones the header was written for.
+    """
+    header = header or read_header(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    if content_hash(tensors) != header.content:
+        raise ValueError(f"{path} was changed after it was written: its tensors do not match its header; get it again")
+    return tensors
+
+
+def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Copy `tensors` into `model`; every key and shape must match.
+
+    Args:
+        model: The network to fill.
+        tensors: Its state dict, of any floating-point dtype.
+        what: Where the tensors come from, for the error.
+
+    Raises:
+        ValueError: If keys are missing, unknown or of another shape; the message lists them.
+    """
+    own = model.state_dict()
+    trouble = {
+        "missing": sorted(own.keys() - tensors.keys()),
+        "unknown": sorted(tensors.keys() - own.keys()),
+        "of another shape": [
+            f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in sorted(own.keys() & tensors.keys())
+            if own[key].shape != tensors[key].shape
+        ],
+    }
+    if any(trouble.values()):
+        told = "; ".join(f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in trouble.items() if keys)
+        raise ValueError(f"{what} does not fit {type(model).__name__}: {told}")
+    model.load_state_dict(tensors)
+
+
+def save_model(
+    model: SRModel, path: str | Path, dtype: torch.dtype | None = None, *, header: Header | None = None
+) -> Header:
+    """Save a zoo model as a weight file that `load_model` rebuilds it from; returns the header written.
+
+    Args:
+        model: A model from `create_model` or `load_model`.
+        path: File to write, ending in .safetensors; the folder must exist.
+        dtype: Store floating-point tensors in this dtype; None keeps each as it is.
+        header: Licence, source, recipe and metrics to record; name and overrides come from the model.
+
+    Raises:
+        ValueError: If the model has no registered name, or the path another suffix.
+        FileNotFoundError: If the folder does not exist.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"{path} does not end in .safetensors, the one format srzoo writes")
+    if not model.name:
+        raise ValueError(
+            f"this {type(model).__name__} has no name, so a file of it could not be loaded; "
+            "register its architecture and build it with create_model"
+        )
+    tensors = {
+        key: value.to(dtype) if dtype is not None and value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+    }
+    header = replace(header or Header(model=""), model=model.name, overrides=dict(model.overrides))
+    return write_weights(path, tensors, header)
