@@ -12,7 +12,6 @@ from srzoo.registry import model_info as model_info
 from srzoo.registry import register as register
 from srzoo.upscaling import Upscaler as Upscaler
 from srzoo.upscaling import upscale as upscale
+from srzoo.version import __version__ as __version__
 from srzoo.weights import read_header as read_header
 from srzoo.weights import save_model as save_model
-
-__version__ = "0.1.0"

@@ -1,0 +1,100 @@
+"""Turn a trained weight file into one that ships: float16, measured, licensed; prints its row for the model's file.
+
+    python scripts/release_weights.py RUN/edsr_baseline_x2.safetensors --tag photos --bench BENCH --manifest manifest.csv
+
+BENCH holds Set5/HR, Set14/HR and so on; the scores are those of the float16 file as users will load it.
+"""
+
+import argparse
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import srzoo
+from srzoo.benchmark import mean_psnr, mean_ssim
+from srzoo.data import pairs_from_hr
+from srzoo.hub import PRETRAINED
+from srzoo.metrics import Protocol
+from srzoo.weights import Header, file_sha256
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "images"
+SETS = ("Set5", "Set14")
+
+
+def measure(model: srzoo.SRModel, folder: Path) -> dict[str, dict[str, Any]]:
+    """Scores of a model on the images of a folder, one entry a scale, with the protocol."""
+    scores = {}
+    for scale in model.scales:
+        found = srzoo.evaluate(model, pairs_from_hr(folder, scale), Protocol.paper)
+        scores[f"x{scale}"] = {
+            "psnr": round(mean_psnr(found), 4),
+            "ssim": round(mean_ssim(found), 5),
+            "images": len(found),
+            "protocol": str(Protocol.paper(scale)),
+        }
+    return scores
+
+
+def licences(manifest: Path) -> dict[str, int]:
+    """How many training pictures came under which licence (names of photographers left out)."""
+    with open(manifest, newline="", encoding="utf-8") as file:
+        return dict(
+            sorted(Counter(row["licence"].split(" (")[0].strip('"') for row in csv.DictReader(file)).items())
+        )
+
+
+def release(args: argparse.Namespace) -> None:
+    """Write the file and print its row."""
+    header = srzoo.read_header(args.weights)
+    model = srzoo.load_model(args.weights)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.copy_(tensor.half().float())
+    metrics = {name: measure(model, args.bench / name / "HR") for name in SETS}
+    metrics["examples"] = measure(model, EXAMPLES)
+    recipe = {**header.recipe, "pictures": licences(args.manifest)}
+    if args.note:
+        recipe["note"] = args.note
+    target = PRETRAINED / f"{model.name}.{args.tag}.safetensors"
+    full = Header(model=model.name, license=args.license, source=args.source, recipe=recipe, metrics=metrics)
+    srzoo.save_model(model, target, torch.float16, header=full)
+    single = len(model.scales) == 1
+    row = {
+        name if single else f"{name} {scale}": value["psnr"]
+        for name in SETS
+        for scale, value in metrics[name].items()
+    }
+    print(f"{target} ({target.stat().st_size:,} bytes)")
+    print(f"""        Weights(
+            model="{model.name}",
+            tag="{args.tag}",
+            file="{target.name}",
+            sha256="{file_sha256(target)}",
+            license="{args.license}",
+            source="{args.source}",
+            metrics={row},
+        ),""")
+    for name, entry in metrics.items():
+        print(name, entry)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--tag", required=True)
+    parser.add_argument("--bench", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True, help="CSV with a column licence")
+    parser.add_argument("--license", default="CC-BY-SA-4.0")
+    parser.add_argument("--source", default="srzoo, trained on 948 crops of 471 freely licensed photographs")
+    parser.add_argument("--note", help="what the recipe does not say")
+    release(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

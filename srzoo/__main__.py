@@ -1,0 +1,7 @@
+"""`python -m srzoo`."""
+
+import sys
+
+from srzoo.cli import main
+
+sys.exit(main())

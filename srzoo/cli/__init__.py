@@ -1,0 +1,59 @@
+"""The command line: `srzoo upscale`, `list`, `info`, `train`; one file a subcommand."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from srzoo.version import __version__
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and leave with exit code 2."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every subcommand; each sets `run`, which takes the arguments and returns the exit code."""
+    from srzoo.cli import info, list, train, upscale
+
+    parser = _Parser(prog="srzoo", description="The model zoo for single-image super-resolution.")
+    parser.add_argument("--version", action="version", version=f"srzoo {__version__}")
+    commands = parser.add_subparsers(metavar="command", required=True)
+    for module in (upscale, list, info, train):
+        module.add(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 if all went well, 1 if part of a job failed, 2 for a user's mistake.
+
+    A mistake is told in one sentence on standard error; with `SRZOO_TRACEBACK` set, the traceback comes too.
+    """
+    logging.basicConfig(format="srzoo: %(message)s", level=logging.INFO)
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except (
+        ValueError,
+        TypeError,
+        FileNotFoundError,
+        FileExistsError,
+        NotADirectoryError,
+        PermissionError,
+    ) as error:
+        if os.environ.get("SRZOO_TRACEBACK"):
+            raise
+        sys.stderr.write(f"srzoo: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("srzoo: interrupted\n")
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,71 @@
+"""`srzoo list`: the models there are."""
+
+import argparse
+import json
+from typing import Any
+
+from srzoo.registry import broken_plugins, list_models, model_info
+
+
+def add(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("list", help="list models", description="List the models of the zoo.")
+    parser.add_argument("pattern", nargs="?", default="*", help="glob, such as 'edsr*_x4'")
+    parser.add_argument("--pretrained", action="store_true", help="only models with weights")
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    parser.set_defaults(run=run)
+
+
+def row(name: str) -> dict[str, Any]:
+    """One model as plain values."""
+    info = model_info(name)
+    return {
+        "name": name,
+        "family": info.family,
+        "scales": list(info.scales),
+        "parameters": info.parameters,
+        "halo": {f"x{scale}": halo for scale, halo in info.halo.items()},
+        "weights": [{"tag": w.tag, "license": w.license, "metrics": dict(w.metrics)} for w in info.weights],
+        "title": info.title,
+    }
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table, or JSON."""
+    rows = [row(name) for name in list_models(args.pattern, pretrained=args.pretrained)]
+    if not rows:
+        raise ValueError(f"no model matches {args.pattern!r}; `srzoo list` shows them all")
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, justify in (
+        ("model", "left"),
+        ("scale", "left"),
+        ("parameters", "right"),
+        ("weights", "left"),
+        ("Set5 Y-PSNR", "right"),
+    ):
+        table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=heading == "model")
+    for entry in rows:
+        weights = entry["weights"]
+        scores = [
+            f"{value:.2f}"
+            for key, value in (weights[0]["metrics"] if weights else {}).items()
+            if key.startswith("Set5")
+        ]
+        table.add_row(
+            entry["name"],
+            ", ".join(f"x{scale}" for scale in entry["scales"]),
+            f"{entry['parameters']:,}",
+            ", ".join(w["tag"] for w in weights) or ("none needed" if not entry["parameters"] else "-"),
+            " / ".join(scores),
+        )
+    Console().print(table)
+    errors = Console(stderr=True)
+    for plugin in broken_plugins():
+        errors.print(f"plug-in {plugin.name} ({plugin.target}) could not be loaded: {plugin.error}")
+    return 0

@@ -1,0 +1,174 @@
+"""`srzoo upscale`: image files and folders, larger."""
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from srzoo.data.folders import find_images
+from srzoo.device import describe_device
+from srzoo.image import MAX_PIXELS, check_writable, read_picture, write_picture
+from srzoo.upscaling import Upscaler
+from srzoo.upscaling.upscaler import DEFAULT_TILE, Progress
+
+
+@dataclass
+class Job:
+    """One image: where it comes from, where it goes, and what became of it."""
+
+    input: str
+    output: str
+    status: str = "to do"
+    """"done", "exists" or "failed"."""
+    size: tuple[int, int] | None = None
+    """Width and height of the output."""
+    seconds: float | None = None
+    error: str | None = None
+
+
+def add(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "upscale",
+        help="upscale images",
+        description="Upscale image files, or every image of a folder. photo.jpg becomes photo_x4.png beside it; "
+        "the images of photos/ go to photos_x4/.",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="image file or folder")
+    parser.add_argument("-o", "--output", metavar="OUT", help="file (for one image) or existing folder to write to")
+    parser.add_argument("--model", help="model name (default: edsr_baseline at --scale, or x4)")
+    parser.add_argument("--scale", type=int, help="upscaling factor")
+    parser.add_argument(
+        "--tta",
+        choices=("none", "flips", "x8"),
+        default="none",
+        help="self-ensemble: slower, a little better",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        default=DEFAULT_TILE,
+        help="largest tile side in input pixels; the result does not depend on it",
+    )
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="refuse larger images before decoding them")
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    parser.add_argument("--quiet", action="store_true", help="only errors")
+    parser.add_argument("--json", action="store_true", help="machine-readable result")
+    parser.set_defaults(run=run)
+
+
+def plan(inputs: list[str], output: str | None, scale: int) -> list[Job]:
+    """What to read and where to write, before anything is done.
+
+    Raises:
+        FileNotFoundError: If an input, or the output folder, does not exist.
+        ValueError: If several images would go to one file.
+    """
+    target = Path(output) if output is not None else None
+    into_folder = target is not None and (target.is_dir() or not target.suffix)
+    if into_folder and target is not None and not target.is_dir():
+        raise FileNotFoundError(f"output folder {target} does not exist; create it first")
+    pairs: list[tuple[Path, Path]] = []  # input, output without the name's ending
+    for name in inputs:
+        source = Path(name)
+        if source.is_dir():
+            root = target if target is not None else source.resolve().with_name(f"{source.resolve().name}_x{scale}")
+            pairs += [(path, root / path.relative_to(source).parent) for path in find_images(source)]
+        elif source.exists():
+            pairs.append((source, target if into_folder and target is not None else source.parent))
+        else:
+            raise FileNotFoundError(f"{source} does not exist")
+    if target is not None and not into_folder:
+        if len(pairs) > 1 or Path(inputs[0]).is_dir():
+            raise ValueError(f"{len(pairs)} images cannot go to one file, {target}; give an existing folder")
+        return [Job(str(pairs[0][0]), str(target))]
+    stems = Counter((folder, source.stem) for source, folder in pairs)
+    jobs = []
+    for source, folder in pairs:
+        twin = stems[folder, source.stem] > 1  # photo.jpg and photo.png
+        stem = f"{source.stem}_{source.suffix.lstrip('.')}" if twin else source.stem
+        jobs.append(Job(str(source), str(folder / f"{stem}_x{scale}.png")))
+    if len({job.output for job in jobs}) < len(jobs):
+        raise ValueError("two inputs have the same name; upscale them one at a time with -o")
+    return jobs
+
+
+@contextmanager
+def _progress(show: bool, total: int) -> Iterator[Any]:
+    """A function from a job's number and name to a tile listener; bars on a terminal, silent otherwise."""
+    if not (show and sys.stderr.isatty()):
+        yield lambda number, name: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bars:
+        task = bars.add_task("", total=1)
+
+        def listener(number: int, name: str) -> Progress:
+            bars.update(task, description=f"{number}/{total} {name}", completed=0, total=1)
+            return lambda done, tiles: bars.update(task, completed=done, total=tiles)
+
+        yield listener
+
+
+def _do(job: Job, upscaler: Upscaler, args: argparse.Namespace, progress: Progress | None) -> None:
+    """Upscale one image; raises the user's mistakes."""
+    if Path(job.output).exists() and not args.overwrite:
+        raise FileExistsError(f"{job.output} exists; --overwrite replaces it")
+    check_writable(job.output)
+    start = time.perf_counter()
+    picture = upscaler.picture(read_picture(job.input, args.max_pixels), progress)
+    write_picture(picture, job.output)
+    job.status, job.seconds = "done", round(time.perf_counter() - start, 3)
+    job.size = (picture.color.shape[-1], picture.color.shape[-2])
+
+
+def _tell(job: Job, args: argparse.Namespace) -> None:
+    """One line for a finished job."""
+    if job.error is not None:
+        sys.stderr.write(f"srzoo: {job.error}\n")
+    elif not (args.quiet or args.json) and job.size is not None:
+        print(f"{job.input} -> {job.output} ({job.size[0]}x{job.size[1]}, {job.seconds:.1f} s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Upscale everything; a bad file in a batch is reported and the job goes on."""
+    name = args.model or f"edsr_baseline_x{args.scale or 4}"
+    upscaler = Upscaler(name, scale=args.scale, device=args.device, tta=args.tta, tile=args.tile)
+    jobs = plan(args.inputs, args.output, upscaler.scale)
+    alone = len(jobs) == 1 and not Path(args.inputs[0]).is_dir()
+    if not (args.quiet or args.json):
+        sys.stderr.write(f"{name} on {describe_device(upscaler.device)}\n")
+    with _progress(not (args.quiet or args.json), len(jobs)) as listener:
+        for number, job in enumerate(jobs, start=1):
+            try:
+                if not alone:
+                    Path(job.output).parent.mkdir(parents=True, exist_ok=True)
+                _do(job, upscaler, args, listener(number, job.input))
+            except (ValueError, OSError) as error:
+                if alone:
+                    raise
+                job.status = "exists" if isinstance(error, FileExistsError) else "failed"
+                job.error = str(error)
+            _tell(job, args)
+    failed = sum(job.status == "failed" for job in jobs)
+    if args.json:
+        result = {"model": name, "scale": upscaler.scale, "tta": args.tta, "device": str(upscaler.device)}
+        print(json.dumps({**result, "images": [asdict(job) for job in jobs]}, indent=2))
+    elif failed:
+        sys.stderr.write(f"srzoo: {failed} of {len(jobs)} images failed\n")
+    return 1 if failed else 0

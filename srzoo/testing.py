@@ -1,0 +1,325 @@
+"""The public contract test: `check_architecture(ARCH)` for every family, built in or plugged in.
+
+Plug-in authors call it in their own tests. Each check is one function, named for what it proves.
+Run-time type checkers that wrap `forward` (jaxtyping's import hook with beartype) defeat
+`torch.compile(fullgraph=True)`: run `check_architecture` without them.
+"""
+
+import contextlib
+import copy
+import inspect
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srzoo.architecture import Architecture, SRModel
+from srzoo.upscaling.tiling import run_tiled
+from srzoo.weights import load_strictly, read_header, read_tensors, save_model
+
+TOY_ARGUMENTS = {"width": 8, "num_blocks": 2, "num_groups": 1, "expand": 1, "num_heads": 2}
+"""House words for a model's size, and what they are set to where a check needs a small model."""
+
+
+class ContractError(AssertionError):
+    """A model breaks the contract; the message says which model, which promise, and how."""
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ContractError(problem)
+
+
+def _build(arch: Architecture, name: str, **toy: Any) -> SRModel:
+    """The named model, with those `toy` arguments it knows."""
+    known = inspect.signature(arch.model).parameters
+    torch.manual_seed(0)
+    model = arch.model(**{**arch.model_names()[name], **{k: v for k, v in toy.items() if k in known}})
+    model.name = name
+    return model.eval()
+
+
+def _toy(arch: Architecture, name: str) -> SRModel:
+    return _build(arch, name, **TOY_ARGUMENTS)
+
+
+def _image(model: SRModel, height: int, width: int, batch: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(height * 1000 + width)
+    return torch.rand(batch, model.channels, height, width, generator=generator)
+
+
+def check_record(arch: Architecture) -> None:
+    """The record and the file are complete: title, paper, docstring, names that start with the family."""
+    _require(bool(arch.title) and bool(arch.variants) and bool(arch.scales), "title, variants or scales are empty")
+    _require(arch.paper.startswith("http"), f"paper is {arch.paper!r}; give its address")
+    module = sys.modules.get(arch.model.__module__)
+    _require(
+        "Paper:" in ((module and module.__doc__) or ""),
+        "the module docstring does not name the paper (`Paper: ...`)",
+    )
+    _require(bool(arch.model.__doc__), f"class {arch.model.__name__} has no docstring")
+    kinds = {p.kind for p in inspect.signature(arch.model).parameters.values()}
+    _require(
+        kinds <= {inspect.Parameter.KEYWORD_ONLY},
+        "constructor arguments must be keyword-only, without **kwargs",
+    )
+    for name in arch.model_names():
+        _require(name.startswith(arch.family), f"name {name} does not start with the family")
+    for row in arch.weights:
+        _require(row.model in arch.model_names(), f"weights {row.model}.{row.tag} are for no model of the family")
+        _require(
+            len(row.sha256) == 64 and bool(row.license and row.source),
+            f"weights {row.model}.{row.tag} lack sha256, licence or source",
+        )
+        _require(bool(row.metrics), f"weights {row.model}.{row.tag} have no measured metrics")
+
+
+def check_scales(arch: Architecture, name: str) -> None:
+    """The full model builds on the meta device and gives scale times the input, for each scale it offers."""
+    with torch.device("meta"):
+        model = _build(arch, name)
+        _require(bool(model.scales) and model.channels >= 1, "scales or channels is not set")
+        for scale in model.scales:
+            out = model(torch.empty(2, model.channels, 6, 5), scale)
+            expected = (2, model.channels, 6 * scale, 5 * scale)
+            _require(tuple(out.shape) == expected, f"output at x{scale} is {tuple(out.shape)}, not {expected}")
+    with contextlib.suppress(ValueError):
+        model.check_scale(max(model.scales) + 1)
+        raise ContractError("a scale that is not offered is accepted")
+
+
+def check_default_scale(arch: Architecture, name: str) -> None:
+    """A single-scale model needs no scale; a multi-scale one asks for it."""
+    model = _toy(arch, name)
+    x = _image(model, 6, 5)
+    if len(model.scales) == 1:
+        _require(torch.equal(model(x), model(x, model.scales[0])), "leaving the scale out changes the output")
+        return
+    try:
+        model(x)
+    except ValueError:
+        return
+    raise ContractError("a multi-scale model runs without being told a scale")
+
+
+def check_odd_sizes(arch: Architecture, name: str) -> None:
+    """Any height and width of 1 or more."""
+    model = _toy(arch, name)
+    for scale in model.scales:
+        for height, width in ((1, 1), (1, 7), (5, 1), (3, 2), (7, 9)):
+            out = model(_image(model, height, width), scale)
+            found, expected = tuple(out.shape[-2:]), (height * scale, width * scale)
+            _require(found == expected, f"{height}x{width} at x{scale} gives {found}, not {expected}")
+            _require(bool(out.isfinite().all()), f"{height}x{width} at x{scale} gives non-finite values")
+
+
+def check_input_untouched(arch: Architecture, name: str) -> None:
+    """The input is not written to, in eval or in training mode."""
+    model = _toy(arch, name)
+    for mode in (False, True):
+        model.train(mode)
+        x = _image(model, 6, 7)
+        before = x.clone()
+        model(x, model.scales[0])
+        _require(torch.equal(x, before), "forward writes to its input")
+
+
+def check_deterministic(arch: Architecture, name: str) -> None:
+    """The same input gives the same output in eval mode."""
+    model = _toy(arch, name)
+    x = _image(model, 6, 7)
+    _require(torch.equal(model(x, model.scales[0]), model(x, model.scales[0])), "two runs in eval mode differ")
+
+
+def check_batch_independent(arch: Architecture, name: str) -> None:
+    """An image's output does not depend on its neighbours in the batch."""
+    model = _toy(arch, name).double()
+    x = _image(model, 8, 6, batch=3).double()
+    x[1] *= 3  # a neighbour unlike the others
+    for scale in model.scales:
+        together, alone = model(x, scale)[:1], model(x[:1], scale)
+        _require(
+            torch.allclose(together, alone, rtol=0, atol=1e-9),
+            f"images of a batch influence each other at x{scale}",
+        )
+
+
+def check_gradients(arch: Architecture, name: str) -> None:
+    """Every parameter that is meant to be trained gets a gradient, over all scales."""
+    model = _toy(arch, name).train()
+    x = _image(model, 8, 6, batch=2)
+    total = torch.stack([model(x, scale).square().mean() for scale in model.scales]).sum()
+    if any(p.requires_grad for p in model.parameters()):
+        total.backward()
+    dead = [key for key, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    _require(not dead, f"no gradient reaches {', '.join(dead)}")
+
+
+def check_reload(arch: Architecture, name: str) -> None:
+    """Saved, read and strictly loaded into a fresh model, it gives the same bits; the header comes back whole."""
+    model = _toy(arch, name)
+    with torch.no_grad():
+        for parameter in model.parameters():  # as training would, so that nothing is as the constructor leaves it
+            parameter.mul_(0.9).add_(0.01)
+        for key, buffer in model.named_buffers():
+            if key in model.state_dict() and buffer.is_floating_point():
+                buffer.mul_(0.9).add_(0.01)
+    x, scale = _image(model, 6, 7), model.scales[0]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        written = save_model(model, path)
+        header = read_header(path)
+        fresh = _toy(arch, name)
+        load_strictly(fresh, read_tensors(path, header), "the saved file")
+    _require(header == written and header.model == name, "the header does not come back as it was written")
+    _require(
+        torch.equal(fresh(x, scale), model(x, scale)),
+        "a reloaded model gives another output; is part of it not in the state dict?",
+    )
+
+
+@contextlib.contextmanager
+def _all_positive(model: nn.Module) -> Iterator[None]:
+    """Weights positive and even, biases zero: every path then carries a positive gradient to the very edge."""
+    kept = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0 if parameter.ndim == 1 else 1 / parameter[0].numel())
+    yield
+    model.load_state_dict(kept)
+
+
+def receptive_field(model: SRModel, scale: int) -> int:
+    """Receptive-field radius in LR pixels, measured: how far the gradient of one LR pixel's output reaches.
+
+    In float64 with even positive weights: random ones fade below rounding before the true edge.
+    """
+    claim = model.halo(scale)
+    side = 2 * (claim + 2) + 1
+    center = side // 2
+    model = copy.deepcopy(model).double().eval()
+    x = torch.ones(1, model.channels, side, side, dtype=torch.float64, requires_grad=True)
+    cell = slice(center * scale, (center + 1) * scale)
+    with _all_positive(model):
+        gradient = torch.autograd.grad(model(x, scale)[..., cell, cell].sum(), x)[0]
+    reached = gradient[0].abs().sum(0).nonzero()
+    return int((reached - center).abs().max())
+
+
+def check_halo(arch: Architecture, name: str) -> None:
+    """The claimed halo is the receptive field's radius, at full depth and each scale."""
+    model = _build(arch, name, width=2)
+    for scale in model.scales:
+        claim, found = model.halo(scale), receptive_field(model, scale)
+        _require(found == claim, f"halo at x{scale} is {claim}, but outputs depend on pixels up to {found} away")
+
+
+def check_tiles(arch: Architecture, name: str) -> None:
+    """Tiles with the claimed halo equal the whole image."""
+    model = _toy(arch, name).double()
+    for scale in model.scales:
+        side = model.halo(scale) + 6
+        x = _image(model, side, side + 5).double()
+        whole = model(x, scale)
+        tiled = run_tiled(lambda t, s=scale: model(t, s), x, scale=scale, tile=7, halo=model.halo(scale))
+        error = (whole - tiled).abs().max().item()
+        _require(
+            error < 1e-9 * max(1.0, whole.abs().max().item()),
+            f"tiles at x{scale} differ from the whole by {error:.2e}",
+        )
+
+
+def check_half_precision(arch: Architecture, name: str) -> None:
+    """bf16 and fp16 give finite values close to fp32's, in their own dtype."""
+    reference = _toy(arch, name)
+    x, scale = _image(reference, 9, 8), reference.scales[0]
+    expected = reference(x, scale)
+    span = expected.abs().max().item()
+    for dtype, share in ((torch.bfloat16, 0.05), (torch.float16, 0.01)):
+        out = copy.deepcopy(reference).to(dtype)(x.to(dtype), scale)
+        _require(out.dtype == dtype, f"a {dtype} model gives {out.dtype}")
+        _require(bool(out.isfinite().all()), f"{dtype} gives non-finite values")
+        error = (out.float() - expected).abs().max().item()
+        _require(error <= share * span, f"{dtype} is {error:.3f} away from fp32 where values reach {span:.3f}")
+
+
+def check_export(arch: Architecture, name: str) -> None:
+    """`torch.export` with dynamic height and width gives a program that is right at another size."""
+    model = _toy(arch, name)
+    scale = model.scales[-1]
+    height, width = torch.export.Dim("height", min=2, max=4096), torch.export.Dim("width", min=2, max=4096)
+    shapes = {"lr": {2: height, 3: width}, "scale": None}
+    program = torch.export.export(model, (_image(model, 12, 10), scale), dynamic_shapes=shapes)
+    x = _image(model, 9, 17)
+    _require(
+        torch.allclose(program.module()(x, scale), model(x, scale), atol=1e-4),
+        "the exported program differs at another size",
+    )
+
+
+def check_compile(arch: Architecture, name: str, backend: str = "eager") -> None:
+    """`torch.compile(fullgraph=True)` takes the whole forward in one graph and gives the same output."""
+    model = _toy(arch, name)
+    torch.compiler.reset()
+    x, scale = _image(model, 8, 7), model.scales[-1]
+    compiled: Callable[..., Tensor] = torch.compile(model, fullgraph=True, backend=backend)
+    _require(
+        torch.allclose(compiled(x, scale), model(x, scale), atol=1e-4),
+        "the compiled model gives another output",
+    )
+
+
+MODEL_CHECKS: tuple[Callable[[Architecture, str], None], ...] = (
+    check_scales,
+    check_odd_sizes,
+    check_input_untouched,
+    check_deterministic,
+    check_default_scale,
+    check_batch_independent,
+    check_gradients,
+    check_reload,
+    check_halo,
+    check_tiles,
+    check_half_precision,
+    check_export,
+    check_compile,
+)
+"""What is checked of every model name."""
+
+
+def check_architecture(arch: Architecture, *, slow: bool = False) -> None:
+    """See that a family keeps the contract: every model name, every promise, no exclusions.
+
+    Args:
+        arch: The record a model file ends with.
+        slow: Also compile the smallest model with inductor, which takes about a minute.
+
+    Raises:
+        ContractError: Naming the model, the check and the trouble.
+
+    Example:
+        ```python
+        def test_the_contract():
+            check_architecture(ARCH)
+        ```
+    """
+    _named("record", arch.family, lambda: check_record(arch))
+    for name in arch.model_names():
+        for check in MODEL_CHECKS:
+            _named(check.__name__, name, lambda check=check, name=name: check(arch, name))
+    if slow:
+        name = next(iter(arch.model_names()))
+        _named("check_compile with inductor", name, lambda: check_compile(arch, name, backend="inductor"))
+
+
+def _named(check: str, name: str, run: Callable[[], None]) -> None:
+    """Run a check; any trouble, also one the model raises, comes out as a ContractError with its name."""
+    try:
+        run()
+    except Exception as error:
+        reason = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
+        raise ContractError(f"{name}: {check}: {reason}") from error

@@ -1,0 +1,237 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srzoo.cli import main
+from srzoo.resize import imresize
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.arange(12 * 10 * 3, dtype=np.uint8).reshape(12, 10, 3)).save(path)
+    return path
+
+
+def sentence(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of standard error that a mistake is told in."""
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("srzoo: ")]
+    assert len(told) == 1
+    return told[0]
+
+
+def test_upscale_writes_beside_the_photo(photo: Path) -> None:
+    assert main(["upscale", str(photo), "--model", "bicubic_x2"]) == 0
+    with Image.open(photo.with_name("photo_x2.png")) as image:
+        assert image.size == (20, 24)
+
+
+def test_upscale_gives_the_models_pixels(photo: Path) -> None:
+    import torch
+
+    main(["upscale", str(photo), "--model", "bicubic_x3", "--quiet"])
+    lr = torch.from_numpy(np.array(Image.open(photo))).permute(2, 0, 1) / 255
+    expected = (imresize(lr, scale=3).clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
+    found = np.array(Image.open(photo.with_name("photo_x3.png"))).astype(float)
+    assert np.abs(found - expected).max() <= 1  # rounding of float32 either way
+    assert (found == expected).mean() > 0.99
+
+
+def test_upscale_json_tells_each_image(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["upscale", str(photo), "--model", "bicubic_x2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["model"] == "bicubic_x2"
+    assert told["scale"] == 2
+    [image] = told["images"]
+    assert image["status"] == "done"
+    assert image["size"] == [20, 24]
+
+
+def test_a_folder_keeps_its_tree_and_goes_on_after_a_bad_file(
+    tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "album"
+    (folder / "sub").mkdir(parents=True)
+    photo.rename(folder / "sub" / "a.png")
+    (folder / "bad.png").write_text("not an image")
+    assert main(["upscale", str(folder), "--model", "bicubic_x2"]) == 1
+    assert (tmp_path / "album_x2" / "sub" / "a_x2.png").exists()
+    assert not list((tmp_path / "album_x2").glob("*.png"))
+    told = capsys.readouterr().err
+    assert "bad.png is not an image" in told
+    assert "1 of 2 images failed" in told
+
+
+def test_a_second_run_of_a_folder_leaves_finished_images_alone(tmp_path: Path, photo: Path) -> None:
+    folder = tmp_path / "album"
+    folder.mkdir()
+    photo.rename(folder / "a.png")
+    assert main(["upscale", str(folder), "--model", "bicubic_x2"]) == 0
+    target = tmp_path / "album_x2" / "a_x2.png"
+    target.write_bytes(b"mine")
+    assert main(["upscale", str(folder), "--model", "bicubic_x2"]) == 0
+    assert target.read_bytes() == b"mine"
+    assert main(["upscale", str(folder), "--model", "bicubic_x2", "--overwrite"]) == 0
+    assert target.read_bytes() != b"mine"
+
+
+def test_twins_that_differ_in_suffix_do_not_overwrite_each_other(tmp_path: Path, photo: Path) -> None:
+    twin = photo.with_suffix(".bmp")
+    Image.open(photo).save(twin)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert main(["upscale", str(photo), str(twin), "-o", str(out), "--model", "bicubic_x2"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["photo_bmp_x2.png", "photo_png_x2.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["upscale", "PHOTO", "--model", "esdr_x4"], "unknown model 'esdr_x4'; did you mean edsr_x4"),
+        (["upscale", "PHOTO", "--model", "edsr_x4"], "edsr_x4 has no pretrained weights"),
+        (["upscale", "PHOTO", "--model", "bicubic_x2", "--scale", "3"], "scale 3 was given; bicubic_x2 offers 2"),
+        (["upscale", "PHOTO", "--model", "bicubic_x2", "-o", "TMP/none"], "output folder TMP/none does not exist"),
+        (["upscale", "PHOTO", "--model", "bicubic_x2", "-o", "TMP/none/a.png"], "output folder TMP/none does not"),
+        (["upscale", "PHOTO", "--model", "bicubic_x2", "-o", "TMP/a.xyz"], "no suffix of an image format"),
+        (["upscale", "TMP/none.png", "--model", "bicubic_x2"], "TMP/none.png does not exist"),
+        (["upscale", "TMP/text.png", "--model", "bicubic_x2"], "TMP/text.png is not an image"),
+        (["upscale", "TMP/empty", "--model", "bicubic_x2"], "TMP/empty has no image"),
+        (["upscale", "PHOTO", "--model", "bicubic_x2", "--max-pixels", "100"], "more than the 100 allowed"),
+        (["upscale", "PHOTO", "--model", "bicubic_x2", "--tile", "0"], "tile is 0"),
+        (["upscale", "PHOTO", "--model", "bicubic_x2", "--device", "abacus"], "device 'abacus' is not available"),
+        (["list", "nothing*"], "no model matches 'nothing*'"),
+        (["info", "edsr_x5"], "unknown model 'edsr_x5'"),
+        (["info", "TMP/text.png/none.safetensors"], "does not exist"),
+        (["train", "--model", "edsr_baseline_x2", "--data", "TMP/none"], "TMP/none is not a folder"),
+        (["train", "--model", "edsr_baseline_x2", "--data", "TMP/empty", "--steps", "0"], "steps is 0"),
+        (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--set", "widht=3"], "did you mean width"),
+        (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--set", "width"], "is not KEY=VALUE"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_in_one_sentence_with_exit_code_2(
+    arguments: list[str],
+    told: str,
+    photo: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "text.png").write_text("words")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.iterdir())
+    values = [value.replace("PHOTO", str(photo)).replace("TMP", str(tmp_path)) for value in arguments]
+    assert main(values) == 2
+    assert told.replace("TMP", str(tmp_path)) in sentence(capsys)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_existing_output_is_kept(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = photo.with_name("photo_x2.png")
+    target.write_bytes(b"mine")
+    assert main(["upscale", str(photo), "--model", "bicubic_x2"]) == 2
+    assert "exists; --overwrite replaces it" in sentence(capsys)
+    assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["upscale"], ["upscale", "a.png", "--tta", "x9"]])
+def test_a_wrong_command_line_is_told_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_list_json_has_a_row_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["edsr_x4"]["parameters"] == 43_089_923
+    assert rows["mdsr"]["scales"] == [2, 3, 4]
+    assert rows["edsr_baseline_x4"]["halo"] == {"x4": 36}
+
+
+def test_list_prints_every_name(capsys: pytest.CaptureFixture[str]) -> None:
+    import srzoo
+
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in srzoo.list_models())
+
+
+def test_info_tells_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "edsr_baseline_x4"]) == 0
+    assert "parameters: 1,517,571" in capsys.readouterr().out
+
+
+TOY = ["--set", "width=4", "--set", "num_blocks=1", "--batch-size", "2", "--patch-size", "8", "--lr", "0.001"]
+
+
+def train(photo_folder: Path, run: Path, *more: str) -> int:
+    command = ["train", "--model", "edsr_baseline_x2", "--data", str(photo_folder), "--run", str(run)]
+    return main([*command, *TOY, *more])
+
+
+def test_train_ends_with_weights_that_load(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import srzoo
+
+    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    assert train(photo_folder, run, "--steps", "3", "--validation", str(photo_folder), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    model = srzoo.load_model(told["weights"])
+    assert model.name == "edsr_baseline_x2"
+    assert told["steps"] == 3
+    assert told["photos psnr"] > 5
+    header = srzoo.read_header(told["weights"])
+    assert header.recipe["config"]["steps"] == 3
+    assert header.metrics["protocol x2"] == "Y, 8-bit, border 2"
+    assert (run / "log.jsonl").read_text().count("\n") >= 1
+
+
+def test_train_does_not_write_over_a_run_and_resumes_it(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    assert train(photo_folder, run, "--steps", "4", "--minutes", "0", "--quiet") == 0
+    capsys.readouterr()
+    assert train(photo_folder, run, "--steps", "4") == 2
+    assert "has a run already; give --resume" in sentence(capsys)
+    assert train(photo_folder, run, "--steps", "4", "--resume", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 4
+
+
+def test_train_starts_one_scale_from_another(
+    photo_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
+    assert train(photo_folder, tmp_path / "x2", "--steps", "1", "--quiet") == 0
+    start = str(tmp_path / "x2" / "edsr_baseline_x2.safetensors")
+    command = [
+        "train",
+        "--model",
+        "edsr_baseline_x3",
+        "--data",
+        str(photo_folder),
+        "--run",
+        str(tmp_path / "x3"),
+    ]
+    caplog.set_level("INFO", logger="srzoo")
+    assert main([*command, *TOY, "--steps", "1", "--init", start, "--quiet"]) == 0
+    assert "10 tensors copied, 2 fresh" in caplog.text
+
+
+def test_train_draws_by_score(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
+    scores = tmp_path / "scores.csv"
+    scores.write_text("file,score\nphoto0.png,1\n")
+    assert train(photo_folder, tmp_path / "run", "--steps", "1", "--scores", str(scores)) == 2
+    assert "no sampling weight for photo1.png, photo2.png" in sentence(capsys)
+    scores.write_text("file,score\n" + "".join(f"photo{i}.png,{i + 1}\n" for i in range(6)))
+    assert train(photo_folder, tmp_path / "run", "--steps", "1", "--scores", str(scores), "--quiet") == 0
