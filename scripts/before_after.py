@@ -1,6 +1,6 @@
 """Draw docs/assets/before_after.png: part of a photo, its LR version by bicubic, by a model, and the original.
 
-    python scripts/before_after.py [--model edsr_baseline_x4]
+python scripts/before_after.py [--model edsr_baseline_x4]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Turn a trained weight file into one that ships: float16, measured, licensed; prints its row for the model's file.
 
-    python scripts/release_weights.py RUN/edsr_baseline_x2.safetensors --tag photos --bench BENCH --manifest manifest.csv
+python scripts/release_weights.py RUN/edsr_baseline_x2.safetensors --tag photos --bench BENCH --manifest photos.csv
 
 BENCH holds Set5/HR, Set14/HR and so on; the scores are those of the float16 file as users will load it.
 """
@@ -41,9 +41,7 @@ def measure(model: srzoo.SRModel, folder: Path) -> dict[str, dict[str, Any]]:
 def licences(manifest: Path) -> dict[str, int]:
     """How many training pictures came under which licence (names of photographers left out)."""
     with open(manifest, newline="", encoding="utf-8") as file:
-        return dict(
-            sorted(Counter(row["licence"].split(" (")[0].strip('"') for row in csv.DictReader(file)).items())
-        )
+        return dict(sorted(Counter(row["licence"].split(" (")[0].strip('"') for row in csv.DictReader(file)).items()))
 
 
 def release(args: argparse.Namespace) -> None:
@@ -63,9 +61,7 @@ def release(args: argparse.Namespace) -> None:
     srzoo.save_model(model, target, torch.float16, header=full)
     single = len(model.scales) == 1
     row = {
-        name if single else f"{name} {scale}": value["psnr"]
-        for name in SETS
-        for scale, value in metrics[name].items()
+        name if single else f"{name} {scale}": value["psnr"] for name in SETS for scale, value in metrics[name].items()
     }
     print(f"{target} ({target.stat().st_size:,} bytes)")
     print(f"""        Weights(
@@ -83,9 +79,7 @@ def release(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--tag", required=True)
     parser.add_argument("--bench", type=Path, required=True)

@@ -51,9 +51,7 @@ class SRModel(nn.Module, ABC):
         return scale
 
     @abstractmethod
-    def forward(
-        self, lr: Float[Tensor, "b c h w"], scale: int | None = None
-    ) -> Float[Tensor, "b c H W"]:
+    def forward(self, lr: Float[Tensor, "b c h w"], scale: int | None = None) -> Float[Tensor, "b c H W"]:
         """Upscale `lr` (in [0, 1]); the output is not clamped."""
 
 
@@ -102,7 +100,7 @@ class Architecture:
     def model_names(self) -> dict[str, dict[str, Any]]:
         """Each model name with the constructor arguments it stands for.
 
-        Example:
+        Examples:
             >>> from srzoo.models.edsr import ARCH
             >>> ARCH.model_names()["edsr_x4"]["scale"]
             4

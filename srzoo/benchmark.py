@@ -34,7 +34,7 @@ def evaluate(
     *,
     device: torch.device | str = "cpu",
 ) -> list[Score]:
-    """Score of each pair.
+    """Score of each pair; a network in training mode is scored in eval mode and put back.
 
     A grey pair goes through an RGB model as three equal channels, and its output is scored as grey.
 
@@ -47,7 +47,7 @@ def evaluate(
     Raises:
         ValueError: If an output has not the size of its HR image.
 
-    Example:
+    Examples:
         >>> from srzoo.resize import imresize
         >>> hr = torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8)
         >>> pair = Pair("noise", imresize(hr, scale=0.5), hr, 2)
@@ -56,30 +56,47 @@ def evaluate(
         'noise'
     """
     channels = model.channels if isinstance(model, SRModel) else 3
-    was_training = isinstance(model, nn.Module) and model.training
-    if isinstance(model, nn.Module):
-        model.eval()
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
     scores = []
-    for pair in pairs:
-        lr, hr = (image[None].to(device).float() / 255 for image in (pair.lr, pair.hr))
-        if len(pair.hr) == 1 and channels != 1:
-            lr = lr.expand(-1, channels, -1, -1)
-        sr = call_model(model, lr, pair.scale).float()
-        if len(pair.hr) == 1 and sr.shape[1] == 3:
-            sr = rgb_to_grey(sr)
-        rule = protocol(pair.scale)
-        scores.append(Score(pair.name, psnr(sr, hr, rule).item(), ssim(sr, hr, rule).item()))
-    if was_training:
-        assert isinstance(model, nn.Module)
-        model.train()
+    try:
+        for pair in pairs:
+            lr, hr = (image[None].to(device).float() / 255 for image in (pair.lr, pair.hr))
+            if len(pair.hr) == 1 and channels != 1:
+                lr = lr.expand(-1, channels, -1, -1)
+            sr = call_model(model, lr, pair.scale).float()
+            if len(pair.hr) == 1 and sr.shape[1] == 3:
+                sr = rgb_to_grey(sr)
+            rule = protocol(pair.scale)
+            scores.append(Score(pair.name, psnr(sr, hr, rule).item(), ssim(sr, hr, rule).item()))
+    finally:
+        for module in training:
+            module.training = True
     return scores
 
 
 def mean_psnr(scores: Sequence[Score]) -> float:
-    """Mean over images of the PSNR in dB, as the papers average."""
+    """Mean over images of the PSNR in dB, as the papers average.
+
+    Raises:
+        ValueError: If there are no scores.
+    """
+    _check_some(scores)
     return sum(score.psnr for score in scores) / len(scores)
 
 
 def mean_ssim(scores: Sequence[Score]) -> float:
-    """Mean over images of the SSIM."""
+    """Mean over images of the SSIM.
+
+    Raises:
+        ValueError: If there are no scores.
+    """
+    _check_some(scores)
     return sum(score.ssim for score in scores) / len(scores)
+
+
+def _check_some(scores: Sequence[Score]) -> None:
+    if not scores:
+        raise ValueError("there are no scores to average; was the list of pairs empty?")

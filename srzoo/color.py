@@ -14,7 +14,7 @@ def rgb_to_y(rgb: Float[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch 1 h w"
 
     Y = (65.481 R + 128.553 G + 24.966 B + 16) / 255 (ITU-R BT.601; MATLAB `rgb2ycbcr`).
 
-    Example:
+    Examples:
         >>> (rgb_to_y(torch.ones(1, 3, 1, 1)) * 255).round().item()
         235.0
     """
@@ -25,7 +25,7 @@ def rgb_to_y(rgb: Float[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch 1 h w"
 def rgb_to_grey(rgb: Float[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch 1 h w"]:
     """Full-range luma of BT.601 (0.299 R + 0.587 G + 0.114 B): what image files call grey.
 
-    Example:
+    Examples:
         >>> rgb_to_grey(torch.ones(1, 3, 1, 1)).item()
         1.0
     """

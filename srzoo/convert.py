@@ -94,6 +94,8 @@ def _stage_factors(widths: list[int], width: int) -> int:
 
 def _scale_of(state: Mapping[str, Tensor], prefix: str, width: int) -> int:
     keys = sorted(key for key in state if re.fullmatch(rf"{re.escape(prefix)}\d+\.weight", key))
+    if not keys:
+        raise ValueError(f"the checkpoint has no upsampler ({prefix}N.weight); a scale cannot be told from it")
     return _stage_factors([state[key].shape[0] for key in keys], width)
 
 
@@ -107,7 +109,7 @@ def _describe(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
     width, channels = state["head.0.weight"].shape[:2]
     num_blocks = len({key.split(".")[1] for key in state if re.fullmatch(r"body\.\d+\.body\.0\.weight", key)})
     if any(key.startswith("pre_process.") for key in state):
-        branches = sorted({int(key.split(".")[1]) for key in state if key.startswith("upsample.")})
+        branches = sorted({int(found[1]) for key in state if (found := re.match(r"upsample\.(\d+)\.", key))})
         scales = tuple(_scale_of(state, f"upsample.{branch}.", width) for branch in branches)
         name = "mdsr" if num_blocks == 80 else "mdsr_baseline"
         return name, {"scales": scales, "width": width, "num_blocks": num_blocks, "channels": channels}
@@ -131,7 +133,7 @@ def convert_checkpoint(path: str | Path, name: str | None = None, **overrides: A
         FileNotFoundError: If there is no such file.
         ValueError: If keys are unknown or missing (listed), shapes do not fit, or the layout is another.
 
-    Example:
+    Examples:
         ```python
         model = srzoo.convert_checkpoint("edsr_baseline_x4-6b446fab.pt")
         srzoo.save_model(model, "edsr_baseline_x4.safetensors")

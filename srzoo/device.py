@@ -1,20 +1,22 @@
 """Which device and precision to run on, and what was chosen."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
+from torch import nn
 
+Module = TypeVar("Module", bound=nn.Module)
 Precision = Literal["fp32", "bf16", "fp16"]
 AUTO_ORDER = ("cuda", "mps", "xpu", "cpu")
-TRIED = ("cuda", "cpu")
+TRIED = ("cpu",)
 """Device types srzoo has been run on; the others are offered untested, and said to be."""
 
 
-def _is_available(kind: str) -> bool:
+def _is_available(kind: str, index: int = 0) -> bool:
     if kind == "cpu":
         return True
     backend = getattr(torch, kind, None) if kind != "mps" else torch.backends.mps
-    return backend is not None and backend.is_available()
+    return backend is not None and backend.is_available() and index < getattr(torch, kind).device_count()
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -23,7 +25,7 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     Raises:
         ValueError: If the device is unknown or not there.
 
-    Example:
+    Examples:
         >>> pick_device("cpu")
         device(type='cpu')
     """
@@ -33,7 +35,7 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         found = torch.device(device)
     except RuntimeError:
         found = None
-    if found is None or found.type not in AUTO_ORDER or not _is_available(found.type):
+    if found is None or found.type not in AUTO_ORDER or not _is_available(found.type, found.index or 0):
         there = ", ".join(kind for kind in AUTO_ORDER if _is_available(kind))
         raise ValueError(f"device {str(device)!r} is not available here; there is {there} (or 'auto')")
     return found
@@ -52,3 +54,8 @@ def fast_precision(device: torch.device) -> Precision:
         checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
         return "bf16" if any(getattr(torch.cpu, check, lambda: False)() for check in checks) else "fp32"
     return "fp32"
+
+
+def to_channels_last(model: Module, device: torch.device) -> Module:
+    """The model on the device with its weights laid out channels last, the fast layout for convolutions."""
+    return model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -1,11 +1,13 @@
 """Image files, PIL images and arrays to tensors and back, keeping depth, alpha and profile."""
 
 import os
+import re
 import struct
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from torch import Tensor
 MAX_PIXELS = 178_956_970
 """Largest image read unless told otherwise: a header that promises more is taken for a decompression bomb."""
 KEPT = ("icc_profile", "exif", "dpi")
+EXIF_START = b"Exif\0\0"
 DEEP_GREY = ("I;16", "I;16B", "I;16L", "I")
+_OPENING = Lock()
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Picture:
 
 
 def _to_tensor(pixels: np.ndarray, levels: int) -> Tensor:
-    """h w or h w c of integers -> 1 c h w in [0, 1]."""
+    """Integers h w or h w c -> 1 c h w in [0, 1]."""
     pixels = pixels.reshape(*pixels.shape[:2], -1).astype(np.float32)
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous() / levels
 
@@ -59,10 +63,16 @@ def from_pil(image: Image.Image) -> Picture:
     if min(image.size) < 1:
         raise ValueError(f"the image has no pixels (it is {image.width}x{image.height})")
     info = {key: image.info[key] for key in KEPT if image.info.get(key)}
+    if not info.get("exif", EXIF_START).startswith(EXIF_START):
+        info["exif"] = EXIF_START + info["exif"]  # WebP leaves it out, JPEG needs it
+    if image.mode == "CMYK":
+        info.pop("icc_profile", None)  # it describes inks; the picture is RGB from here on
     if image.mode in DEEP_GREY:
+        if "transparency" in image.info:
+            raise ValueError("16-bit grey with a transparent value is not supported; convert it to RGBA first")
         pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() > 65535:
-            raise ValueError(f"grey values from {pixels.min()} to {pixels.max()} do not fit 16 bits; convert the image first")
+            raise ValueError(f"grey values from {pixels.min()} to {pixels.max()} do not fit 16 bits; convert it first")
         return Picture(_to_tensor(pixels, 65535), levels=65535, info=info)
     transparent = image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info
     if image.mode in ("F", "LAB", "HSV"):
@@ -85,14 +95,19 @@ def to_pil(picture: Picture) -> Image.Image:
     return image
 
 
-def _png_depth(path: Path) -> tuple[int, int] | None:
-    """Bit depth and colour type of a PNG file; None for other files."""
-    with open(path, "rb") as file:
-        start = file.read(26)
-    if len(start) < 26 or start[:8] != b"\x89PNG\r\n\x1a\n":
-        return None
-    depth, color = struct.unpack("BB", start[24:26])
-    return depth, color
+def _open(path: Path) -> Image.Image:
+    """The file opened, not decoded, whatever its size."""
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the caller has a limit of its own
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _cuts_depth(image: Image.Image) -> bool:
+    """Whether Pillow is about to decode 16-bit samples into an 8-bit mode, as it does for colour."""
+    return image.mode not in DEEP_GREY and re.search(r";16[BLN]", str(getattr(image, "tile", ""))) is not None
 
 
 def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -110,16 +125,14 @@ def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is a folder, not an image" if path.is_dir() else f"{path} does not exist")
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own check below, with the caller's limit
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             if image.width * image.height > max_pixels:
                 raise ValueError(
                     f"{path} says it has {image.width}x{image.height} pixels, more than the {max_pixels} allowed; "
                     "raise the limit (max_pixels, --max-pixels) if that is true"
                 )
-            depth = _png_depth(path)
-            if depth is not None and depth[0] == 16 and depth[1] != 0:
+            if _cuts_depth(image):
                 raise ValueError(f"{path} has 16 bits a channel in colour, which would be cut to 8; convert it first")
             try:
                 image.load()
@@ -132,20 +145,18 @@ def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
         if isinstance(error, PermissionError):
             raise
         raise ValueError(f"{path} cannot be read as an image ({error})") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def check_writable(path: str | Path) -> Path:
     """The path, if an image can be written there.
 
     Raises:
-        ValueError: If the suffix names no image format.
+        ValueError: If the suffix names no image format that can be written.
         FileNotFoundError: If the folder does not exist.
         PermissionError: If the folder is not writable.
     """
     path = Path(path)
-    if path.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"{path} has no suffix of an image format; use .png, .jpg, .webp or .tif")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"output folder {path.parent} does not exist; create it first")
@@ -157,7 +168,7 @@ def check_writable(path: str | Path) -> Path:
 def write_picture(picture: Picture, path: str | Path) -> Path:
     """Write a picture whole or not at all, with its profile, EXIF and resolution; returns the path.
 
-    JPEG is written at quality 95 without chroma subsampling.
+    JPEG is written at quality 95 without chroma subsampling, WebP lossless.
 
     Raises:
         ValueError: If the format cannot hold the picture (alpha or 16 bits in JPEG) or the suffix is unknown.
@@ -170,6 +181,8 @@ def write_picture(picture: Picture, path: str | Path) -> Path:
     options: dict[str, Any] = {key: picture.info[key] for key in KEPT if key in picture.info}
     if kind == "JPEG":
         options |= {"quality": 95, "subsampling": 0}
+    if kind == "WEBP":
+        options["lossless"] = True
     handle, work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -177,6 +190,8 @@ def write_picture(picture: Picture, path: str | Path) -> Path:
         os.chmod(work, 0o644)
         os.replace(work, path)
     except (OSError, ValueError, KeyError) as error:
+        if getattr(error, "errno", None):
+            raise  # the disk, not the format
         raise ValueError(f"{path} cannot hold an image of mode {image.mode} ({error}); use .png") from error
     finally:
         Path(work).unlink(missing_ok=True)

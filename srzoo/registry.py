@@ -1,4 +1,4 @@
-"""Find models by name: the families of `srzoo.models`, of installed plug-ins, and those registered by hand."""
+"""Find models by name: the families of `srzoo.models`, of installed plug-ins, those registered by hand."""
 
 import importlib
 import inspect
@@ -13,7 +13,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from srzoo import models
 from srzoo.architecture import Architecture, SRModel, Weights
 from srzoo.hub import find_weights
 from srzoo.weights import load_strictly, read_header, read_tensors
@@ -35,7 +34,8 @@ class _Catalog:
     """Families by name and model names by family, with where each came from."""
 
     families: dict[str, Architecture] = field(default_factory=dict)
-    owner: dict[str, tuple[str, str]] = field(default_factory=dict)  # model name -> (family, where it is defined)
+    owner: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Model name -> (family, where it is defined)."""
     broken: list[BrokenPlugin] = field(default_factory=list)
 
     def add(self, arch: object, where: str) -> None:
@@ -47,20 +47,23 @@ class _Catalog:
             raise ValueError(f"family {arch.family!r} in {where}: use lower-case letters, digits and _")
         for name in names:
             if not re.fullmatch(rf"{arch.family}[a-z0-9_]*", name):
-                raise ValueError(f"model name {name!r} in {where} must start with its family, {arch.family!r}")
+                raise ValueError(f"model {name!r} in {where} must start with its family, {arch.family!r}")
             if name in self.owner:
                 raise ValueError(f"model {name!r} is defined in {self.owner[name][1]} and again in {where}")
         if arch.family in self.families:
             raise ValueError(f"family {arch.family!r} is defined twice, the second time in {where}")
+        for row in arch.weights:
+            if row.model not in names:
+                raise ValueError(f"weights {row.model}.{row.tag} in {where} are for no model of {arch.family!r}")
         self.families[arch.family] = arch
-        self.owner.update({name: (arch.family, where) for name in names})
+        self.owner.update(dict.fromkeys(names, (arch.family, where)))
 
 
 @cache
 def _catalog() -> _Catalog:
     """Built-in families, then plug-ins; read when first asked for, not at import."""
     catalog = _Catalog()
-    for module in pkgutil.iter_modules(models.__path__, "srzoo.models."):
+    for module in pkgutil.iter_modules(importlib.import_module("srzoo.models").__path__, "srzoo.models."):
         found = importlib.import_module(module.name)
         if not hasattr(found, "ARCH"):
             raise AttributeError(f"{module.name} has no ARCH; a model file ends with ARCH = Architecture(...)")
@@ -98,7 +101,8 @@ def register(arch: Architecture) -> None:
     """
     if isinstance(arch, Architecture) and _catalog().families.get(arch.family) == arch:
         return
-    _catalog().add(arch, f"a call of srzoo.register for {arch.model.__module__}" if isinstance(arch, Architecture) else "srzoo.register")
+    where = f" for {arch.model.__module__}" if isinstance(arch, Architecture) else ""
+    _catalog().add(arch, f"a call of srzoo.register{where}")
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
@@ -119,7 +123,7 @@ def list_models(pattern: str = "*", *, pretrained: bool = False, tags: bool = Fa
         pretrained: Only models with weights that can be had.
         tags: One row for each weight file, as `model.tag`.
 
-    Example:
+    Examples:
         >>> list_models("mdsr*")
         ['mdsr', 'mdsr_baseline']
     """
@@ -168,6 +172,10 @@ def _build(arch: Architecture, name: str, overrides: Mapping[str, Any]) -> SRMod
             hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(allowed)}"
             raise TypeError(f"{name} takes no argument {key!r}; {hint}")
     kwargs = arch.model_names()[name]
+    if not arch.multi_scale and overrides.get("scale", kwargs["scale"]) != kwargs["scale"]:
+        raise ValueError(
+            f"{name} upscales by {kwargs['scale']}, scale={overrides['scale']} was given; take another name"
+        )
     model = arch.model(**{**kwargs, **overrides})
     model.name = name
     registered = {key: parameter.default for key, parameter in parameters.items()} | kwargs
@@ -190,29 +198,28 @@ def create_model(name: str, *, pretrained: bool = False, **overrides: Any) -> SR
         ValueError: If the name or tag is unknown, there are no weights, or they do not fit the overrides.
         TypeError: If an override is no argument of the model.
 
-    Example:
+    Examples:
         >>> create_model("edsr_baseline_x4", width=8, num_blocks=2).scales
         (4,)
     """
     arch, base, tag = _find(name)
-    row = _pick_weights(arch, base, tag) if pretrained or tag is not None else None
     model = _build(arch, base, overrides)
-    if row is not None:
-        path = find_weights(row)
-        load_strictly(model, read_tensors(path), f"the weights {row.model}.{row.tag}")
-        model.eval()
-    return model
+    if tag is None and not (pretrained and model.state_dict()):  # bicubic has nothing to load
+        return model.eval() if pretrained else model
+    row = _pick_weights(arch, base, tag)
+    load_strictly(model, read_tensors(find_weights(row)), f"the weights {row.model}.{row.tag}")
+    return model.eval()
 
 
 def load_model(path: str | Path) -> SRModel:
-    """The model a weight file holds, rebuilt from its header, in eval mode, in float32 whatever the file's dtype.
+    """The model a weight file holds, rebuilt from its header: eval mode, float32 whatever the file's dtype.
 
     Args:
         path: File written by `save_model`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, was changed, has no header of ours, or names a model that is not registered.
+        ValueError: If it is damaged, was changed, has no header of ours, or its model is not registered.
     """
     header = read_header(path)
     arch, base, _ = _find(header.model)
@@ -247,7 +254,7 @@ def model_info(name: str) -> ModelInfo:
     Raises:
         ValueError: If the name is unknown.
 
-    Example:
+    Examples:
         >>> model_info("edsr_baseline_x4").parameters
         1517571
     """

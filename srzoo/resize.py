@@ -26,14 +26,15 @@ def _cubic(x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # what is cached must serve a later caller who trains
 def _taps(num_in: int, num_out: int, scale: Fraction, border: Border) -> tuple[Tensor, Tensor]:
-    """Source index and weight of each tap of each output sample: two tensors (taps, num_out)."""
+    """Source index and weight of each tap of each output sample: two tensors (taps, num_out), on the CPU."""
     step = float(1 / scale)
     stretch = min(float(scale), 1.0)  # a kernel stretched by 1/scale is MATLAB's antialiasing
     width = 4.0 / stretch
-    center = torch.arange(num_out, dtype=torch.float64) * step + 0.5 * (step - 1)
+    center = torch.arange(num_out, dtype=torch.float64, device="cpu") * step + 0.5 * (step - 1)
     left = torch.floor(center - width / 2).long()
-    index = left + torch.arange(math.ceil(width) + 2)[:, None]
+    index = left + torch.arange(math.ceil(width) + 2, device="cpu")[:, None]
     weight = stretch * _cubic(stretch * (center - index))
     weight = weight / weight.sum(0)
     used = (weight != 0).any(1)
@@ -63,10 +64,11 @@ def upsample_kernel(scale: int) -> Tensor:
     """Weights of bicubic upsampling by a whole factor: phase k of each pixel sums pixels -2 to 2 by row k.
 
     Returns:
-        Tensor (scale, 5), float64; each row sums to 1.
+        Tensor (scale, 5), float64, on the CPU; each row sums to 1.
     """
-    phase = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
-    return _cubic(phase[:, None] - torch.arange(-2, 3))
+    with torch.device("cpu"):  # whatever device models are being built on
+        phase = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
+        return _cubic(phase[:, None] - torch.arange(-2, 3))
 
 
 def pad_symmetric(x: Float[Tensor, "*batch h w"], amount: int) -> Float[Tensor, "*batch H W"]:
@@ -79,7 +81,7 @@ def pad_symmetric(x: Float[Tensor, "*batch h w"], amount: int) -> Float[Tensor, 
 
 
 def _factors(
-    shape: tuple[int, int], scale: float | Fraction | None, size: Sequence[int] | None
+    shape: tuple[int, int], scale: int | float | Fraction | None, size: Sequence[int] | None
 ) -> list[tuple[int, Fraction]]:
     """Output length and factor of height and width, checked."""
     if (scale is None) == (size is None):
@@ -89,8 +91,8 @@ def _factors(
             raise ValueError(f"size is {size!r}; give (height, width), both at least 1")
         return [(int(out), Fraction(int(out), n)) for out, n in zip(size, shape, strict=True)]
     assert scale is not None
-    if not 0 < scale < math.inf:
-        raise ValueError(f"scale is {scale!r}; give a positive factor such as 0.25 or 2")
+    if not 1e-4 <= scale < math.inf:
+        raise ValueError(f"scale is {scale!r}; give a factor such as 0.25 or 2, at least 0.0001")
     factor = Fraction(scale).limit_denominator(10_000)  # 1/3 as a float must stay one third
     return [(math.ceil(n * factor), factor) for n in shape]
 
@@ -98,7 +100,7 @@ def _factors(
 def imresize(
     image: Shaped[Tensor, "*batch h w"],
     *,
-    scale: float | Fraction | None = None,
+    scale: int | float | Fraction | None = None,
     size: Sequence[int] | None = None,
     border: Border = "symmetric",
 ) -> Shaped[Tensor, "*batch H W"]:
@@ -119,7 +121,7 @@ def imresize(
             has at least one pixel.
         TypeError: If the image is neither uint8 nor floating point.
 
-    Example:
+    Examples:
         >>> imresize(torch.arange(16.0, dtype=torch.float64).view(4, 4), size=(3, 3))[0]
         tensor([0.7506, 2.1004, 3.4503], dtype=torch.float64)
     """

@@ -301,7 +301,7 @@ def check_architecture(arch: Architecture, *, slow: bool = False) -> None:
     Raises:
         ContractError: Naming the model, the check and the trouble.
 
-    Example:
+    Examples:
         ```python
         def test_the_contract():
             check_architecture(ARCH)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from srzoo.architecture import SRModel
 
 SCHEMA = 1
-KEY = "srzoo"  # one key only: safetensors writes several in changing order, and equal files would hash differently
+KEY = "srzoo"  # one key only: several are written in changing order, and equal files would hash differently
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,9 @@ class Header:
 def content_hash(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over the tensors' sorted names, dtypes, shapes and bytes: the same after any re-serialisation.
 
-    Example:
+    Examples:
         >>> content_hash({"a": torch.zeros(2)})[:8]
-        '9ac4f0f3'
+        'b68b839f'
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -79,8 +79,8 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor], header: Heade
     os.close(handle)
     try:
         save_file(whole, work, metadata={KEY: text})
-        os.chmod(work, 0o644)
-        os.replace(work, path)
+        Path(work).chmod(0o644)
+        Path(work).replace(path)
     finally:
         Path(work).unlink(missing_ok=True)
     return header
@@ -104,11 +104,16 @@ def read_header(path: str | Path) -> Header:
             f"{path} is damaged or not a safetensors file ({error}); other formats go through srzoo.convert_checkpoint"
         ) from error
     if text is None:
-        raise ValueError(f"{path} has no srzoo header; convert other projects' checkpoints with srzoo.convert_checkpoint")
-    values = json.loads(text)
-    if values.get("schema", 0) > SCHEMA:
-        raise ValueError(f"{path} has schema {values['schema']}, this srzoo reads up to {SCHEMA}; update srzoo")
-    return Header(**values)
+        raise ValueError(
+            f"{path} has no srzoo header; convert other projects' checkpoints with srzoo.convert_checkpoint"
+        )
+    try:
+        values = json.loads(text)
+        if values.get("schema", 0) <= SCHEMA:
+            return Header(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} has an srzoo header that cannot be read ({error}); get it again") from error
+    raise ValueError(f"{path} has schema {values['schema']}, this srzoo reads up to {SCHEMA}; update srzoo")
 
 
 def read_tensors(path: str | Path, header: Header | None = None) -> dict[str, Tensor]:
@@ -165,11 +170,13 @@ def save_model(
         header: Licence, source, recipe and metrics to record; name and overrides come from the model.
 
     Raises:
-        ValueError: If the model has no registered name, or the path another suffix.
+        ValueError: If the model has no registered name, the path another suffix, or `dtype` is not floating.
         FileNotFoundError: If the folder does not exist.
     """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"{path} does not end in .safetensors, the one format srzoo writes")
+    if dtype is not None and not dtype.is_floating_point:
+        raise ValueError(f"dtype is {dtype}; weights are stored in a floating-point one, such as torch.float16")
     if not model.name:
         raise ValueError(
             f"this {type(model).__name__} has no name, so a file of it could not be loaded; "

@@ -4,6 +4,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,12 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("SRZOO_DATA does not name a folder with bench/ and golden/")
     return Path(folder)
+
+
+@pytest.fixture
+def as_users_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switch off the run-time type checks of the tests, so that wrong calls meet the library's own errors."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def smooth_image(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:

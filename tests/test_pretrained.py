@@ -29,9 +29,7 @@ def check_scores(row: Weights, name: str, folder: Path) -> None:
 
 
 def test_there_are_weights() -> None:
-    assert srzoo.list_models("edsr_baseline_x[234]", pretrained=True) == [
-        f"edsr_baseline_x{s}" for s in (2, 3, 4)
-    ]
+    assert srzoo.list_models("edsr_baseline_x[234]", pretrained=True) == [f"edsr_baseline_x{s}" for s in (2, 3, 4)]
 
 
 @each_row

@@ -1,5 +1,6 @@
 """Bicubic upsampling as a network part."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,8 +16,10 @@ class BicubicUpsampler(nn.Module):
     Args:
         scale: Whole factor, at least 1.
 
-    Example:
-        >>> import torch
+    Raises:
+        ValueError: If `scale` is below 1.
+
+    Examples:
         >>> BicubicUpsampler(3)(torch.ones(1, 3, 4, 5)).shape
         torch.Size([1, 3, 12, 15])
     """
@@ -25,12 +28,15 @@ class BicubicUpsampler(nn.Module):
 
     def __init__(self, scale: int) -> None:
         super().__init__()
+        if scale < 1:
+            raise ValueError(f"scale is {scale}; it must be at least 1")
         self.scale = scale
         self.halo = 2
         """Receptive-field radius in pixels of the input grid."""
         phases = upsample_kernel(scale)
         kernel = phases[:, None, :, None] * phases[None, :, None, :]  # row phase, column phase, 5, 5
-        self.register_buffer("kernel", kernel.reshape(scale**2, 1, 5, 5).float(), persistent=False)
+        kernel = torch.tensor(kernel.reshape(scale**2, 1, 5, 5).tolist(), dtype=torch.float32)  # on the default device
+        self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c H W"]:
         """Image `scale` times as large; may overshoot its range."""

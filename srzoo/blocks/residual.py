@@ -16,7 +16,7 @@ class ResBlock(nn.Module):
     Raises:
         ValueError: If `kernel_size` is even, which would shift the image.
 
-    Example:
+    Examples:
         >>> import torch
         >>> ResBlock(8)(torch.rand(1, 8, 5, 7)).shape
         torch.Size([1, 8, 5, 7])

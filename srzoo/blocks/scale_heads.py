@@ -15,7 +15,7 @@ class ScaleHeads(nn.Module):
     Raises:
         ValueError: If `scales` is empty or names one twice.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from srzoo.blocks import SubPixelUpsampler
         >>> heads = ScaleHeads((2, 3), lambda scale: SubPixelUpsampler(scale, 8))

@@ -21,7 +21,9 @@ def _mean_for(channels: int, rgb_mean: Sequence[float]) -> Tensor:
         return rgb
     if channels == 4:
         return torch.cat([rgb, torch.zeros(1)])
-    raise ValueError(f"channels is {channels}; without a mean of their own, models take 1 (grey), 3 (RGB) or 4 channels")
+    raise ValueError(
+        f"channels is {channels}; without a mean of their own, models take 1 (grey), 3 (RGB) or 4 channels"
+    )
 
 
 class MeanShift(nn.Module):
@@ -36,7 +38,7 @@ class MeanShift(nn.Module):
     Raises:
         ValueError: If `channels` is not 1, 3 or 4.
 
-    Example:
+    Examples:
         >>> shift = MeanShift(3)
         >>> image = torch.rand(1, 3, 2, 2)
         >>> torch.allclose(shift.restore(shift(image)), image, atol=1e-6)
@@ -54,5 +56,5 @@ class MeanShift(nn.Module):
         return (image - self.mean) * 255
 
     def restore(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """x / 255 + mean."""
+        """Images again: x / 255 + mean."""
         return x / 255 + self.mean

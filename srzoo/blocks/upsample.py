@@ -28,7 +28,7 @@ class SubPixelUpsampler(nn.Sequential):
     Raises:
         ValueError: If `scale` is not such a product.
 
-    Example:
+    Examples:
         >>> import torch
         >>> SubPixelUpsampler(4, 8)(torch.rand(1, 8, 5, 7)).shape
         torch.Size([1, 8, 20, 28])

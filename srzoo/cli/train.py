@@ -75,7 +75,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--warmup", type=int, default=200, metavar="N", help="steps, for --schedule cosine")
     for name, kind in (
         ("steps", int), ("batch_size", int), ("patch_size", int), ("lr", float), ("clip_norm", float),
-        ("ema_decay", float), ("seed", int), ("validate_every", int), ("checkpoint_every", int), ("log_every", int), ("minutes", float),
+        ("ema_decay", float), ("seed", int), ("validate_every", int),
+        ("checkpoint_every", int), ("log_every", int), ("minutes", float),
     ):  # fmt: skip
         value = getattr(defaults, name)
         parser.add_argument(
@@ -94,7 +95,7 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
     Raises:
         ValueError: If one has no `=` or no plain value.
 
-    Example:
+    Examples:
         >>> parse_overrides(["width=32", "res_scale=0.1"])
         {'width': 32, 'res_scale': 0.1}
     """

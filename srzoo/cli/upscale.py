@@ -15,7 +15,8 @@ from srzoo.data.folders import find_images
 from srzoo.device import describe_device
 from srzoo.image import MAX_PIXELS, check_writable, read_picture, write_picture
 from srzoo.upscaling import Upscaler
-from srzoo.upscaling.upscaler import DEFAULT_TILE, Progress
+from srzoo.upscaling.upscaler import DEFAULT_TILE
+from srzoo.upscaling.upscaler import Progress as TileProgress
 
 
 @dataclass
@@ -118,14 +119,18 @@ def _progress(show: bool, total: int) -> Iterator[Any]:
     ) as bars:
         task = bars.add_task("", total=1)
 
-        def listener(number: int, name: str) -> Progress:
+        def listener(number: int, name: str) -> TileProgress:
             bars.update(task, description=f"{number}/{total} {name}", completed=0, total=1)
-            return lambda done, tiles: bars.update(task, completed=done, total=tiles)
+
+            def move(done: int, tiles: int) -> None:
+                bars.update(task, completed=done, total=tiles)
+
+            return move
 
         yield listener
 
 
-def _do(job: Job, upscaler: Upscaler, args: argparse.Namespace, progress: Progress | None) -> None:
+def _do(job: Job, upscaler: Upscaler, args: argparse.Namespace, progress: TileProgress | None) -> None:
     """Upscale one image; raises the user's mistakes."""
     if Path(job.output).exists() and not args.overwrite:
         raise FileExistsError(f"{job.output} exists; --overwrite replaces it")

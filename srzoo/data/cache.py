@@ -96,19 +96,26 @@ class PixelCache:
         return cls(target)
 
     def prepare(self, scale: int, report: Report | None = None) -> None:
-        """Make the LR images of a scale (MATLAB bicubic of the HR cropped to a multiple), unless they are there."""
+        """Make the LR images of a scale, unless they are there.
+
+        MATLAB bicubic of the HR cropped to a multiple; empty for an image smaller than the scale.
+        """
         target = self.folder / f"lr_x{scale}.bin"
         if target.exists():
             return
         handle, work = tempfile.mkstemp(dir=self.folder, prefix=f".lr_x{scale}.")
-        with os.fdopen(handle, "wb") as file:
-            for i, entry in enumerate(self.entries):
-                hr = self.image(i)[: entry.height // scale * scale, : entry.width // scale * scale]
-                lr = imresize(torch.from_numpy(hr.copy()).permute(2, 0, 1), scale=1 / scale)
-                file.write(lr.permute(1, 2, 0).contiguous().numpy().tobytes())
-                if report:
-                    report(i + 1, len(self.entries), f"LR x{scale}")
-        os.replace(work, target)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for i, entry in enumerate(self.entries):
+                    hr = self.image(i)[: entry.height // scale * scale, : entry.width // scale * scale]
+                    if hr.size:
+                        lr = imresize(torch.from_numpy(hr.copy()).permute(2, 0, 1), scale=1 / scale)
+                        file.write(lr.permute(1, 2, 0).contiguous().numpy().tobytes())
+                    if report:
+                        report(i + 1, len(self.entries), f"LR x{scale}")
+            Path(work).replace(target)
+        finally:
+            Path(work).unlink(missing_ok=True)
 
     def image(self, i: int, scale: int = 1) -> Pixels:
         """Image `i` as a read-only view, h w c: HR at scale 1, else the LR of that scale (see `prepare`)."""
@@ -122,9 +129,7 @@ class PixelCache:
         return self._maps[scale][start : start + int(np.prod(shape))].reshape(shape)
 
 
-def _decode_all(
-    paths: Iterable[Path], folder: Path, channels: int, work: Path, report: Report | None
-) -> None:
+def _decode_all(paths: Iterable[Path], folder: Path, channels: int, work: Path, report: Report | None) -> None:
     """Decode every image into `work/hr.bin` and write `work/index.json` last."""
     paths = list(paths)
     entries: list[tuple[str, int, int, int]] = []

@@ -19,6 +19,7 @@ def find_images(folder: str | Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
     )
     if not found:
         raise FileNotFoundError(f"{folder} has no image ({', '.join(SUFFIXES)})")

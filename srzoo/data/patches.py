@@ -1,5 +1,7 @@
 """Random aligned LR and HR crops with the eight flips and rotations."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,7 +28,7 @@ class PatchSource:
 
     Raises:
         FileNotFoundError: If the folder does not exist or holds no image.
-        ValueError: If no image can be read, or `weights` misses one.
+        ValueError: If no image can be read, or `weights` misses one or has a negative value.
     """
 
     def __init__(
@@ -47,10 +49,16 @@ class PatchSource:
         if weights is not None:
             missing = [e.name for e in self.cache.entries if e.name not in weights]
             if missing:
-                raise ValueError(f"{len(missing)} images have no sampling weight, the first is {missing[0]!r}")
+                raise ValueError(f"no sampling weight for {_listed(missing)}")
             chance *= [weights[e.name] for e in self.cache.entries]
+            if not (min(chance) >= 0 and max(chance) > 0):
+                raise ValueError("sampling weights must be 0 or more, and not all 0")
         self._chance = chance / chance.sum()
         self.fingerprint = self.cache.fingerprint
+        """Equal images and sampling weights, equal fingerprint."""
+        if weights is not None:
+            drawn = json.dumps([self.fingerprint, *self._chance.tolist()])
+            self.fingerprint = hashlib.sha256(drawn.encode()).hexdigest()
 
     def check(self, patch_size: int) -> None:
         """See that every image holds a patch.
@@ -62,8 +70,9 @@ class PatchSource:
         small = [e.name for e in self.cache.entries if min(e.height, e.width) < need]
         if small:
             raise ValueError(
-                f"{len(small)} of {len(self.cache.entries)} images are smaller than the {need} pixels a patch of "
-                f"{patch_size} needs at x{max(self.scales)}, the first is {small[0]!r}; take a smaller patch size or remove them"
+                f"{len(small)} of {len(self.cache.entries)} images are smaller than the {need} pixels that "
+                f"a patch of {patch_size} needs at x{max(self.scales)}; take a smaller patch size or remove "
+                f"{_listed(small)}"
             )
 
     def sample(
@@ -89,6 +98,12 @@ class PatchSource:
                 patch = np.rot90(patch, turns)
                 patches.append(patch[:, ::-1] if mirror else patch)
         return _to_tensor(lr_patches), _to_tensor(hr_patches)
+
+
+def _listed(names: list[str], most: int = 20) -> str:
+    """Names separated by commas; past `most`, how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _to_tensor(patches: list[np.ndarray]) -> Tensor:

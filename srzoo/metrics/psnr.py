@@ -6,9 +6,7 @@ from torch import Tensor
 from srzoo.metrics.protocol import Protocol, prepare
 
 
-def psnr(
-    sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"], protocol: Protocol
-) -> Float[Tensor, " b"]:
+def psnr(sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"], protocol: Protocol) -> Float[Tensor, " b"]:
     """PSNR of each image in dB (float64), peak 255; infinite where the images are equal.
 
     Average the result over images, as the papers do: averaging the squared error first gives another number.
@@ -21,7 +19,7 @@ def psnr(
     Raises:
         ValueError: If the shapes differ or the border leaves no pixels.
 
-    Example:
+    Examples:
         >>> import torch
         >>> hr = torch.zeros(1, 3, 8, 8)
         >>> psnr(hr + 1, hr, Protocol(channel="rgb"))

@@ -22,9 +22,7 @@ def _blur(x: Tensor) -> Tensor:
     return x.view(b, c, *x.shape[-2:])
 
 
-def ssim(
-    sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"], protocol: Protocol
-) -> Float[Tensor, " b"]:
+def ssim(sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"], protocol: Protocol) -> Float[Tensor, " b"]:
     """SSIM of each image (float64), in [-1, 1], averaged over windows and channels.
 
     Gaussian window of 11x11, sigma 1.5, K1 = 0.01, K2 = 0.03, peak 255, population covariance, only windows
@@ -38,20 +36,16 @@ def ssim(
     Raises:
         ValueError: If the shapes differ, or less than 11x11 pixels are left inside the border.
 
-    Example:
+    Examples:
         >>> hr = torch.rand(2, 3, 16, 16)
         >>> ssim(hr, hr, Protocol())
         tensor([1., 1.], dtype=torch.float64)
     """
     sr, hr = prepare(sr, hr, protocol)
     if min(sr.shape[-2:]) < WINDOW:
-        raise ValueError(
-            f"{sr.shape[-2]}x{sr.shape[-1]} pixels are left inside the border; SSIM needs at least 11x11"
-        )
+        raise ValueError(f"{sr.shape[-2]}x{sr.shape[-1]} pixels are left inside the border; SSIM needs at least 11x11")
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mean_sr, mean_hr, sr_sr, hr_hr, sr_hr = _blur(
-        torch.cat([sr, hr, sr * sr, hr * hr, sr * hr])
-    ).chunk(5)
+    mean_sr, mean_hr, sr_sr, hr_hr, sr_hr = _blur(torch.cat([sr, hr, sr * sr, hr * hr, sr * hr])).chunk(5)
     covariance = sr_hr - mean_sr * mean_hr
     variances = (sr_sr - mean_sr.square()) + (hr_hr - mean_hr.square())
     luminance = (2 * mean_sr * mean_hr + c1) / (mean_sr.square() + mean_hr.square() + c1)

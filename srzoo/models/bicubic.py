@@ -32,9 +32,7 @@ class Bicubic(SRModel):
         self.check_scale(scale)
         return self.upsample.halo
 
-    def forward(
-        self, lr: Float[Tensor, "b c h w"], scale: int | None = None
-    ) -> Float[Tensor, "b c H W"]:
+    def forward(self, lr: Float[Tensor, "b c h w"], scale: int | None = None) -> Float[Tensor, "b c H W"]:
         """Upscale `lr`; the output is not clamped."""
         self.check_scale(scale)
         return self.upsample(lr)

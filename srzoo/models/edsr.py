@@ -13,7 +13,7 @@ from fractions import Fraction
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from srzoo.architecture import Architecture, SRModel
+from srzoo.architecture import Architecture, SRModel, Weights
 from srzoo.blocks import MeanShift, ResBlock, SubPixelUpsampler
 
 
@@ -49,9 +49,7 @@ class EDSR(SRModel):
         scale = self.check_scale(scale)
         return math.ceil(1 + 2 * self.num_blocks + 1 + self.upsample.halo + Fraction(1, scale))
 
-    def forward(
-        self, lr: Float[Tensor, "b c h w"], scale: int | None = None
-    ) -> Float[Tensor, "b c H W"]:
+    def forward(self, lr: Float[Tensor, "b c h w"], scale: int | None = None) -> Float[Tensor, "b c H W"]:
         """Upscale `lr` (in [0, 1]); the output is not clamped."""
         self.check_scale(scale)
         x = self.head(self.shift(lr))  # b width h w
@@ -69,4 +67,15 @@ ARCH = Architecture(
         "edsr_baseline": dict(width=64, num_blocks=16),
         "edsr": dict(width=256, num_blocks=32, res_scale=0.1),
     },
+    weights=(
+        Weights(
+            model="edsr_baseline_x2",
+            tag="photos",
+            file="edsr_baseline_x2.photos.safetensors",
+            sha256="354afa42cc72fdb16e458f0f8b7cf3d246f7589619cd8852f6fd190cec5a5c77",
+            license="CC-BY-SA-4.0",
+            source="srzoo, trained on 948 crops of 471 freely licensed photographs",
+            metrics={"Set5": 37.4177, "Set14": 32.8881},
+        ),
+    ),
 )

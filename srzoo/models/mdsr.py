@@ -40,9 +40,7 @@ class MDSR(SRModel):
         self.shift = MeanShift(channels)
         self.head = nn.Conv2d(channels, width, 3, padding=1)
         self.pre = ScaleHeads(self.scales, lambda _: nn.Sequential(ResBlock(width, 5), ResBlock(width, 5)))
-        self.body = nn.Sequential(
-            *(ResBlock(width) for _ in range(num_blocks)), nn.Conv2d(width, width, 3, padding=1)
-        )
+        self.body = nn.Sequential(*(ResBlock(width) for _ in range(num_blocks)), nn.Conv2d(width, width, 3, padding=1))
         self.upsample = ScaleHeads(self.scales, lambda scale: SubPixelUpsampler(scale, width))
         self.tail = nn.Conv2d(width, channels, 3, padding=1)
 
@@ -66,9 +64,7 @@ class MDSR(SRModel):
         alone.name, alone.overrides = self.name, {**self.overrides, "scales": (scale,)}
         return alone.train(self.training)
 
-    def forward(
-        self, lr: Float[Tensor, "b c h w"], scale: int | None = None
-    ) -> Float[Tensor, "b c H W"]:
+    def forward(self, lr: Float[Tensor, "b c h w"], scale: int | None = None) -> Float[Tensor, "b c H W"]:
         """Upscale `lr` (in [0, 1]) by one of `scales`; the output is not clamped."""
         scale = self.check_scale(scale)
         x = self.pre(self.head(self.shift(lr)), scale)  # b width h w

@@ -3,16 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, runtime_checkable
 
-Row = dict[str, float]
+Row = dict[str, int | float]
 
 
+@runtime_checkable
 class Callback(Protocol):
     """Told of every logged row of a run."""
 
     def log(self, row: Row, steps: int) -> None:
-        """Take a row (`step`, `seconds`, then `loss` and `steps_per_second`, or scores) of a run of `steps`."""
+        """Take a row of a run of `steps`: `step`, `seconds`; `loss` and `steps_per_second`, or scores."""
         ...
 
     def close(self) -> None:
@@ -24,33 +25,31 @@ class JsonLines:
     """Appends each row to a file, a JSON object a line."""
 
     def __init__(self, path: str | Path) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
 
     def log(self, row: Row, steps: int) -> None:
-        """Write the row and flush."""
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        """Append the row; the file is not kept open, so that an interrupted run can go on."""
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Nothing to do."""
 
 
 def describe_row(row: Row, steps: int) -> str:
     """A row in one line.
 
-    Example:
+    Examples:
         >>> describe_row({"step": 100, "seconds": 50.0, "loss": 0.02, "steps_per_second": 2.0}, 300)
         'step 100/300  loss 0.02000  2.00 steps/s  1 min 40 s left'
     """
     parts = [f"step {row['step']:.0f}/{steps}"]
     if "loss" in row:
-        left = (steps - row["step"]) / row["steps_per_second"]
+        left = round((steps - row["step"]) / row["steps_per_second"])
         parts.append(f"loss {row['loss']:.5f}")
         parts.append(f"{row['steps_per_second']:.2f} steps/s")
-        parts.append(f"{left // 60:.0f} min {left % 60:.0f} s left")
+        parts.append(f"{left // 60} min {left % 60} s left")
     parts += [f"{key} {value:.4f}" for key, value in row.items() if key.endswith(("psnr", "ssim"))]
     return "  ".join(parts)
 
@@ -72,13 +71,19 @@ class PlainProgress:
 
 
 class BarProgress:
-    """A bar with the time left, scores above it: for terminals."""
+    """A bar on stderr with the time left, scores above it: for terminals."""
 
     def __init__(self) -> None:
+        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
         )
         self._task = self._bar.add_task("", total=None)
         self._bar.start()

@@ -37,7 +37,7 @@ def _join(tree: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Write nested state (dicts, lists, tensors, plain values); the old file stays until the new one is whole."""
+    """Write nested dicts, lists, tensors and plain values; the old file stays until the new one is whole."""
     path = Path(path)
     tensors: dict[str, Tensor] = {}
     tree = _split(state, "", tensors)
@@ -46,7 +46,7 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     os.close(handle)
     try:
         save_file(tensors, work, metadata={"state": json.dumps(tree)})
-        os.replace(work, path)
+        Path(work).replace(path)
     finally:
         Path(work).unlink(missing_ok=True)
 

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 
+@runtime_checkable  # for the run-time type checks of the tests
 class Schedule(Protocol):
     """Learning-rate factor over a run."""
 
@@ -19,6 +20,10 @@ class Halving:
 
     every: int = 200_000
 
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every is {self.every}; it must be at least 1")
+
     def factor(self, step: int, steps: int) -> float:
         """0.5 ** (step // every)."""
         return 0.5 ** (step // self.every)
@@ -30,6 +35,10 @@ class Cosine:
 
     warmup: int = 200
     final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0:
+            raise ValueError(f"warmup is {self.warmup}; it must be 0 or more")
 
     def factor(self, step: int, steps: int) -> float:
         """(step + 1) / warmup while warming up, then the cosine."""

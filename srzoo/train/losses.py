@@ -7,7 +7,7 @@ from torch import Tensor
 def l1_loss(sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
     """Mean absolute difference: what EDSR trains with (section 5.2; better than L2, table 2).
 
-    Example:
+    Examples:
         >>> import torch
         >>> l1_loss(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).item()
         1.0

@@ -2,30 +2,37 @@
 
 import copy
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from srzoo.architecture import SRModel
 from srzoo.benchmark import evaluate, mean_psnr, mean_ssim
 from srzoo.data.pairs import Pair
-from srzoo.device import fast_precision, pick_device
+from srzoo.device import fast_precision, pick_device, to_channels_last
 from srzoo.train.callbacks import Callback, Row
 from srzoo.train.checkpoint import load_checkpoint, save_checkpoint
 from srzoo.train.config import TrainConfig
 from srzoo.train.losses import l1_loss
+from srzoo.version import __version__
+from srzoo.weights import load_strictly
 
 LOGGER = logging.getLogger("srzoo")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHECKPOINT = "checkpoint.safetensors"
 
 
+@runtime_checkable
 class Patches(Protocol):
     """Where batches come from; `srzoo.data.PatchSource` is one."""
 
@@ -52,6 +59,22 @@ class Batch:
     scale: int
 
 
+@contextmanager
+def _held_interrupt() -> Iterator[None]:
+    """Hold Ctrl+C back until the block is done: half an update must not reach a checkpoint."""
+    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        signal.raise_signal(signal.SIGINT)
+
+
 class Trainer:
     """Trains any `nn.Module` from LR to SR.
 
@@ -62,7 +85,7 @@ class Trainer:
         model: A zoo model, called as `model(lr, scale)`, or any other network, called as `model(lr)`.
         data: Source of patches.
         config: All settings.
-        folder: Where the log, checkpoints and final weights go; nothing is written if None.
+        folder: Where the checkpoint goes and `resume` looks for it; nothing is written if None.
         loss: (sr, hr) -> scalar, both in [0, 1].
         validation: Pairs to score the averaged weights on, by name of the set.
         callbacks: Told of every logged row, see `srzoo.train.callbacks`.
@@ -70,7 +93,7 @@ class Trainer:
     Raises:
         ValueError: If an image is too small for the patch, or the model does not offer the data's scales.
 
-    Example:
+    Examples:
         ```python
         model = srzoo.create_model("edsr_baseline_x2")
         data = PatchSource("photos/", scales=model.scales)
@@ -101,7 +124,7 @@ class Trainer:
         self.callbacks = callbacks
         self.device = pick_device(config.device)
         self.precision = fast_precision(self.device) if config.precision == "auto" else config.precision
-        self.model = model.to(self.device, memory_format=torch.channels_last).train()
+        self.model = to_channels_last(model, self.device).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=(0.9, 0.999))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.ema = copy.deepcopy(self.model).eval() if config.ema_decay is not None else None
@@ -129,6 +152,7 @@ class Trainer:
     def train_step(self, batch: Batch) -> Tensor:
         """One update of the parameters; returns the loss, still on the device."""
         config = self.config
+        self.optimizer.zero_grad(set_to_none=True)
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * config.schedule.factor(self.step, config.steps)
         with torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32"):
@@ -140,19 +164,18 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
         self._update_average()
         self.step += 1
         return loss.detach()
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """Move the average towards the weights; young averages move faster, so that the start is forgotten."""
+        """Move the average towards the weights; a young one moves faster, so that the start is forgotten."""
         if self.ema is None or self.config.ema_decay is None:
             return
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        averages, values = list(self.ema.parameters()), list(self.model.parameters())
-        torch._foreach_lerp_(averages, values, 1 - decay)
+        average_all = get_ema_multi_avg_fn(decay)
+        average_all(list(self.ema.parameters()), list(self.model.parameters()), self.step)
         for average, value in zip(self.ema.buffers(), self.model.buffers(), strict=True):
             average.copy_(value)
 
@@ -168,7 +191,8 @@ class Trainer:
         since = time.monotonic()
         try:
             while self.step < config.steps:
-                losses.append(self.train_step(self.batch(self.step)))
+                with _held_interrupt():
+                    losses.append(self.train_step(self.batch(self.step)))
                 last = self.step == config.steps
                 out_of_time = deadline is not None and time.monotonic() > deadline
                 if last or out_of_time or self.step % config.log_every == 0:
@@ -206,12 +230,16 @@ class Trainer:
         for callback in self.callbacks:
             callback.log(row, self.config.steps)
 
+    def _trajectory(self) -> dict[str, Any]:
+        """What decides the sequence of weights, apart from model and images."""
+        return {**self.config.trajectory(), "scales": list(self.data.scales)}
+
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on as if nothing had happened."""
         return {
             "step": self.step,
             "seconds": self.seconds,
-            "trajectory": self.config.trajectory(),
+            "trajectory": self._trajectory(),
             "data": self.data.fingerprint,
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else None,
@@ -223,26 +251,42 @@ class Trainer:
         """Continue from `state_dict()`.
 
         Raises:
-            ValueError: If the run was started with other settings or other images.
+            ValueError: If the run was started with other settings, other images or another model.
         """
-        then, now = state["trajectory"], self.config.trajectory()
+        then, now = state["trajectory"], self._trajectory()
         changed = [key for key in now if then.get(key) != now[key]]
         if changed:
             told = "; ".join(f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in changed)
             raise ValueError(f"the run to resume had other settings ({told}); give the same ones or start anew")
         if state["data"] != self.data.fingerprint:
-            raise ValueError("the run to resume had other training images; give the same ones or start anew")
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.model.load_state_dict(state["model"])
+            raise ValueError(
+                "the run to resume had other training images or sampling weights; give the same ones or start anew"
+            )
+        load_strictly(self.model, state["model"], "the run to resume")
         if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
+            load_strictly(self.ema, state["ema"], "the run to resume")
+        self.step, self.seconds = state["step"], state["seconds"]
         self.optimizer.load_state_dict(state["optimizer"])
-        for parameter, moments in self.optimizer.state.items():  # same memory layout as the parameter: fast updates
+        for parameter, moments in self.optimizer.state.items():  # laid out as the parameter: fast updates
             for key, value in moments.items():
                 if value.shape == parameter.shape:
                     moments[key] = torch.empty_like(parameter).copy_(value)
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
+
+    def recipe(self) -> dict[str, Any]:
+        """What a weight file's header says of this run: settings, progress, data, versions, device."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {
+            "config": self.config.to_json(),
+            "steps": self.step,
+            "seconds": round(self.seconds),
+            "data": self.data.fingerprint,
+            "precision": self.precision,
+            "device": name,
+            "srzoo": __version__,
+            "torch": torch.__version__,
+        }
 
     def save(self) -> None:
         """Write the checkpoint into the folder, if there is one."""
@@ -257,6 +301,6 @@ class Trainer:
         """
         if self.folder is None or not (self.folder / CHECKPOINT).exists():
             return False
-        self.load_state_dict(load_checkpoint(self.folder / CHECKPOINT, self.device))
+        self.load_state_dict(load_checkpoint(self.folder / CHECKPOINT))
         LOGGER.info("resumed at step %d of %d", self.step, self.config.steps)
         return True

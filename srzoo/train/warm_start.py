@@ -28,7 +28,7 @@ def warm_start(model: nn.Module, source: nn.Module) -> WarmStart:
     Raises:
         ValueError: If nothing fits.
 
-    Example:
+    Examples:
         >>> import srzoo
         >>> small = dict(width=8, num_blocks=1)
         >>> x2, x3 = (srzoo.create_model(f"edsr_baseline_x{s}", **small) for s in (2, 3))
@@ -38,7 +38,9 @@ def warm_start(model: nn.Module, source: nn.Module) -> WarmStart:
     own, theirs = model.state_dict(), source.state_dict()
     fits = [key for key in own if key in theirs and own[key].shape == theirs[key].shape]
     if not fits:
-        raise ValueError(f"nothing of {type(source).__name__} fits {type(model).__name__}; start from a model of its family")
+        raise ValueError(
+            f"nothing of {type(source).__name__} fits {type(model).__name__}; start from a model of its family"
+        )
     for key in fits:
         own[key].copy_(theirs[key])
     return WarmStart(tuple(sorted(fits)), tuple(sorted(own.keys() - set(fits))))

@@ -22,7 +22,7 @@ class SelfEnsemble(SRModel):
     Raises:
         ValueError: If `ops` is empty.
 
-    Example:
+    Examples:
         >>> import torch, srzoo
         >>> model = SelfEnsemble(srzoo.create_model("bicubic_x2"))
         >>> model(torch.rand(1, 3, 4, 6)).shape
@@ -42,9 +42,7 @@ class SelfEnsemble(SRModel):
         """The model's: every op maps a square neighbourhood to itself."""
         return self.model.halo(scale)
 
-    def forward(
-        self, lr: Float[Tensor, "b c h w"], scale: int | None = None
-    ) -> Float[Tensor, "b c H W"]:
+    def forward(self, lr: Float[Tensor, "b c h w"], scale: int | None = None) -> Float[Tensor, "b c H W"]:
         """Upscale `lr` once for each op and average; the output is not clamped."""
         mean = None
         for count, op in enumerate(self.ops, start=1):

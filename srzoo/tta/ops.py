@@ -66,7 +66,7 @@ def _chain(ops: Sequence[Op]) -> Op:
 def compose(*groups: Sequence[Op]) -> tuple[Op, ...]:
     """Every way of taking one op from each group, done in order: the product of the groups.
 
-    Example:
+    Examples:
         >>> [op.name for op in compose((IDENTITY, FLIP_WIDTH), (IDENTITY, FLIP_HEIGHT))]
         ['identity', 'flip height', 'flip width', 'flip width, flip height']
     """
@@ -76,7 +76,7 @@ def compose(*groups: Sequence[Op]) -> tuple[Op, ...]:
 def flips() -> tuple[Op, ...]:
     """The identity, both flips, and both together: four ops.
 
-    Example:
+    Examples:
         >>> len(flips())
         4
     """
@@ -86,7 +86,7 @@ def flips() -> tuple[Op, ...]:
 def dihedral() -> tuple[Op, ...]:
     """The eight flips and rotations of a square: EDSR's geometric self-ensemble (section 3.5).
 
-    Example:
+    Examples:
         >>> len(dihedral())
         8
     """

@@ -26,7 +26,7 @@ def plan_tiles(height: int, width: int, tile: int, halo: int) -> Iterator[Tile]:
     Raises:
         ValueError: If `tile` is below 1 or `halo` negative.
 
-    Example:
+    Examples:
         >>> [(t.top, t.bottom) for t in plan_tiles(10, 4, tile=6, halo=2)]
         [(0, 5), (5, 10)]
     """

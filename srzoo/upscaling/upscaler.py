@@ -11,8 +11,8 @@ from torch import Tensor
 
 from srzoo.architecture import SRModel
 from srzoo.color import rgb_to_grey
-from srzoo.device import pick_device
-from srzoo.image import MAX_PIXELS, Picture, check_writable, from_pil, read_picture, to_pil, write_picture
+from srzoo.device import pick_device, to_channels_last
+from srzoo.image import Picture, check_writable, from_pil, read_picture, to_pil, write_picture
 from srzoo.registry import create_model
 from srzoo.resize import imresize
 from srzoo.tta import SelfEnsemble, dihedral, flips
@@ -29,7 +29,7 @@ class Upscaler:
     """A model ready to upscale many images.
 
     Args:
-        model: Model name (its weights are loaded), or a model.
+        model: Model name (its weights are loaded), or a model, which is moved to the device and set to eval mode.
         scale: Which of a multi-scale model's scales; None takes a single-scale model's own.
         device: "auto" (cuda, mps, xpu, cpu: the first there is), or a torch device.
         tta: "none", "flips" (mean of 4) or "x8" (mean of 8: EDSR+, about +0.1 dB at 8 times the time).
@@ -40,7 +40,7 @@ class Upscaler:
         ValueError: If the model is unknown, has no weights, or does not offer the scale; if the device, the
             ensemble or the tile size is not one there is.
 
-    Example:
+    Examples:
         ```python
         upscaler = srzoo.Upscaler("edsr_baseline_x4", tta="x8")
         for path in photos:
@@ -63,14 +63,13 @@ class Upscaler:
         if tile < 1:
             raise ValueError(f"tile is {tile}; it must be at least 1")
         self.device = pick_device(device)
-        if isinstance(model, str):
-            model = _load(model)
-        self.scale = model.check_scale(scale)
+        network = create_model(model, pretrained=True) if isinstance(model, str) else model
+        self.scale = network.check_scale(scale)
         self.tta = tta
         self.tile = tile
         make_ops = groups[tta]
-        model = model.eval().to(self.device, memory_format=torch.channels_last)
-        self.model = model if make_ops is None else SelfEnsemble(model, make_ops()).eval()
+        network = to_channels_last(network, self.device).eval()
+        self.model = network if make_ops is None else SelfEnsemble(network, make_ops())
 
     @overload
     def __call__(
@@ -130,7 +129,8 @@ class Upscaler:
     def _array(self, image: np.ndarray, progress: Progress | None) -> np.ndarray:
         if image.ndim not in (2, 3) or 0 in image.shape:
             raise ValueError(f"array of shape {image.shape}; give h w or h w c, with at least one pixel")
-        tensor = torch.from_numpy(np.ascontiguousarray(image.reshape(*image.shape[:2], -1))).permute(2, 0, 1)
+        image_hwc = image.reshape(*image.shape[:2], -1).copy()  # read-only or flipped arrays cannot be shared
+        tensor = torch.from_numpy(image_hwc).permute(2, 0, 1)
         out = self._tensor(tensor, progress).permute(1, 2, 0).cpu().numpy()
         return out.reshape(*out.shape[:2]) if image.ndim == 2 else out
 
@@ -141,6 +141,8 @@ class Upscaler:
             raise ValueError(f"image of dtype {image.dtype}; give uint8, or floating point in [0, 1]")
         is_bytes = image.dtype == torch.uint8
         batch = image if image.ndim == 4 else image[None]
+        if not is_bytes and batch.max() > 2:  # a little overshoot is fine
+            raise ValueError(f"the image runs up to {batch.max():g}; floating-point images are in [0, 1]")
         x = batch.float() / 255 if is_bytes else batch.float()
         if x.shape[1] in (2, 4) and self.model.channels != x.shape[1]:
             color, alpha = x[:, :-1], x[:, -1:]
@@ -152,7 +154,7 @@ class Upscaler:
 
     @torch.inference_mode()
     def _run(self, color: Tensor, progress: Progress | None) -> Tensor:
-        """b c h w in [0, 1] through the model in tiles, clamped; grey through RGB models as three equal channels."""
+        """Images b c h w in [0, 1] through the model in tiles, clamped; grey through RGB models as three channels."""
         given, wanted = color.shape[1], self.model.channels
         through_rgb = given == 1 and wanted == 3
         if through_rgb:
@@ -160,20 +162,15 @@ class Upscaler:
         elif given != wanted:
             raise ValueError(f"the image has {given} channels, the model takes {wanted}")
 
+        dtype = next((p.dtype for p in self.model.parameters()), color.dtype)  # half and double models, too
+
         def run(window: Tensor) -> Tensor:
-            window = window.to(self.device).contiguous(memory_format=torch.channels_last)
-            return self.model(window, self.scale)
+            window = window.to(self.device, dtype).contiguous(memory_format=torch.channels_last)
+            return self.model(window, self.scale).to(color.dtype)
 
         halo = self.model.halo(self.scale)
         sr = run_tiled(run, color, scale=self.scale, tile=self.tile, halo=halo, progress=progress)
         return (rgb_to_grey(sr) if through_rgb else sr).clamp(0, 1).contiguous()
-
-
-def _load(name: str) -> SRModel:
-    """A model with its weights; models without parameters have none to load."""
-    bare = create_model(name)
-    has_parameters = any(True for _ in bare.parameters())
-    return create_model(name, pretrained=True) if has_parameters and "." not in name else bare
 
 
 @overload
@@ -200,9 +197,10 @@ def upscale(
     Raises:
         FileNotFoundError, PermissionError, ValueError, TypeError: As `Upscaler` does.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> upscale(np.zeros((4, 6, 3), np.uint8), "bicubic_x2").shape
         (8, 12, 3)
     """
-    return Upscaler(model, **options)(image, **({} if output is None else {"output": output}))
+    upscaler: Any = Upscaler(model, **options)
+    return upscaler(image, **({} if output is None else {"output": output}))

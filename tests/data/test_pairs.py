@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from srzoo.data import pairs_from_hr
+from srzoo.resize import imresize
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_hr_is_cropped_to_a_multiple_and_lr_is_matlab_bicubic_of_the_crop(tmp_path, scale):
+    pixels = noise(4 * scale + scale - 1, 5 * scale + 1, 3)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    [pair] = pairs_from_hr(tmp_path, scale)
+    cropped = torch.from_numpy(pixels[: 4 * scale, : 5 * scale].copy()).permute(2, 0, 1)
+    assert torch.equal(pair.hr, cropped)
+    assert torch.equal(pair.lr, imresize(cropped, scale=1 / scale))
+    assert (pair.name, pair.scale, pair.lr.shape) == ("a", scale, (3, 4, 5))
+
+
+def test_grey_files_stay_grey_and_others_become_rgb(tmp_path):
+    grey = noise(8, 8)
+    Image.fromarray(grey).save(tmp_path / "a_grey.png")
+    Image.fromarray(noise(8, 8, 3)).quantize(16).save(tmp_path / "b_palette.png")
+    Image.fromarray(noise(8, 8, 4)).save(tmp_path / "c_rgba.png")
+    pairs = pairs_from_hr(tmp_path, 2)
+    assert [pair.name for pair in pairs] == ["a_grey", "b_palette", "c_rgba"]
+    assert [len(pair.hr) for pair in pairs] == [len(pair.lr) for pair in pairs] == [1, 3, 3]
+    assert torch.equal(pairs[0].hr[0], torch.from_numpy(grey))
+
+
+def test_an_unreadable_image_is_named_and_refused(tmp_path):
+    Image.fromarray(noise(8, 8, 3)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("not an image")
+    with pytest.raises(ValueError, match=r"b\.png cannot be read"):
+        pairs_from_hr(tmp_path, 2)
+
+
+def test_an_image_smaller_than_the_scale_is_named_and_refused(tmp_path):
+    Image.fromarray(noise(8, 3, 3)).save(tmp_path / "narrow.png")
+    with pytest.raises(ValueError, match=r"narrow\.png is smaller than 4 pixels"):
+        pairs_from_hr(tmp_path, 4)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="has no image"):
+        pairs_from_hr(tmp_path, 2)
+
+
+def test_lr_images_are_the_published_ones_of_set5(data_dir):
+    published = data_dir / "bench" / "Set5" / "LRbicx4"
+    pairs = pairs_from_hr(data_dir / "bench" / "Set5" / "HR", 4)
+    assert len(pairs) == 5
+    for pair, path in zip(pairs, sorted(published.iterdir()), strict=True):
+        assert np.array_equal(pair.lr.permute(1, 2, 0), np.asarray(Image.open(path).convert("RGB"))), path.name

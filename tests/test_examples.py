@@ -1,0 +1,67 @@
+"""Every example runs, at toy size and without weights."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import srzoo
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Run an example as `python examples/NAME arguments` does and give what it printed."""
+    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
+
+    def run_example(name: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_example
+
+
+def test_upscale_a_photo_writes_a_file_and_prints_the_shapes(run, photo_folder: Path) -> None:
+    out = run("upscale_a_photo.py", photo_folder / "photo0.png", "--model", "bicubic_x2")
+    assert (photo_folder / "photo0_x2.png").exists()
+    assert "(48, 64, 3) -> (96, 128, 3)" in out
+
+
+def test_score_a_model_prints_a_row_an_image_and_their_mean(run, photo_folder: Path) -> None:
+    rows = run("score_a_model.py", photo_folder, "--model", "bicubic_x2").splitlines()
+    assert "Y, 8-bit, border 2" in rows[0]
+    scores = [float(row.split()[1]) for row in rows[1:]]
+    assert len(scores) == 7
+    assert scores[-1] == pytest.approx(sum(scores[:6]) / 6, abs=1e-3)
+
+
+def test_self_ensemble_scores_each_group_of_operations(run, photo_folder: Path) -> None:
+    rows = run("self_ensemble.py", photo_folder, "--model", "bicubic_x2").splitlines()
+    assert [row.split()[:2] for row in rows] == [["none", "1"], ["flips", "4"], ["x8", "8"], ["own", "4"]]
+    scores = [float(row.split()[3]) for row in rows]
+    assert scores == pytest.approx([scores[0]] * 4, abs=2e-3)  # bicubic commutes with flips and rotations
+
+
+def test_train_a_model_saves_a_model_that_loads(run, photo_folder: Path, tmp_path: Path) -> None:
+    run("train_a_model.py", photo_folder, tmp_path / "run", "--steps", 3, "--width", 4, "--blocks", 1)
+    model = srzoo.load_model(tmp_path / "run/edsr_baseline_x2.safetensors")
+    assert model.overrides == {"width": 4, "num_blocks": 1}
+    assert (tmp_path / "run/log.jsonl").read_text().count("\n") == 2  # the last step's loss, and the scores
+
+
+def test_own_network_is_registered_and_keeps_the_contract() -> None:
+    # In a process of its own: the suite's shape checks wrap every forward, which torch.compile cannot take in.
+    command = [sys.executable, EXAMPLES / "own_network.py"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "(24, 32, 3) -> (48, 64, 3)" in out
+    assert "the contract holds" in out
+
+
+def test_every_example_has_a_test() -> None:
+    tested = Path(__file__).read_text(encoding="utf-8")
+    missing = [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tested]
+    assert not missing

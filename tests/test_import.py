@@ -1,0 +1,17 @@
+import json
+import subprocess
+import sys
+
+HEAVY = {"torchvision", "timm", "skimage", "matplotlib", "huggingface_hub", "rich", "openvino", "onnx", "tensorboard"}
+
+
+def test_importing_srzoo_imports_no_optional_or_heavy_package(tmp_path):
+    code = (
+        "import sys, json, torch; before = set(sys.modules); import srzoo;"
+        "print(json.dumps([sorted(sys.modules), sorted(set(sys.modules) - before)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    every, own = json.loads(done.stdout)
+    assert "srzoo.registry" in own
+    assert not HEAVY & {name.partition(".")[0] for name in every}
+    assert not [name for name in own if name.startswith(("srzoo.models.", "srzoo.train", "srzoo.cli"))]

@@ -1,0 +1,233 @@
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from srzoo.resize import imresize, pad_symmetric, upsample_kernel
+
+
+def reference_cubic(x: float) -> float:
+    x = abs(x)
+    if x <= 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x <= 2 else 0.0
+
+
+def reference_matrix(num_in: int, num_out: int, scale: float, border: str) -> np.ndarray:
+    """MATLAB's `contributions`, one output pixel at a time, with its one-based indices."""
+    stretch = min(scale, 1.0)
+    width = 4 / stretch
+    mirror = [*range(num_in), *reversed(range(num_in))]
+    matrix = np.zeros((num_out, num_in))
+    for row in range(num_out):
+        u = (row + 1) / scale + 0.5 * (1 - 1 / scale)
+        left = math.floor(u - width / 2)
+        taps = [left + k for k in range(math.ceil(width) + 2)]
+        weights = [stretch * reference_cubic(stretch * (u - tap)) for tap in taps]
+        for tap, weight in zip(taps, weights, strict=True):
+            at = mirror[(tap - 1) % len(mirror)] if border == "symmetric" else min(max(tap, 1), num_in) - 1
+            matrix[row, at] += weight / sum(weights)
+    return matrix
+
+
+def reference_imresize(
+    image: np.ndarray, *, scale: float | None = None, size: tuple[int, int] | None = None, border: str = "symmetric"
+) -> np.ndarray:
+    """MATLAB's documented `imresize(image, scale or size, 'bicubic')` of one channel, in float64."""
+    if size is None:
+        size = tuple(math.ceil(round(side * scale, 9)) for side in image.shape)
+    factors = [scale or size[axis] / image.shape[axis] for axis in (0, 1)]
+    out = image.astype(np.float64)
+    for axis in sorted((0, 1), key=lambda axis: factors[axis]):
+        matrix = reference_matrix(out.shape[axis], size[axis], factors[axis], border)
+        out = matrix @ out if axis == 0 else out @ matrix.T
+        if image.dtype == np.uint8:
+            out = np.clip(np.floor(out + 0.5), 0, 255)
+    return out.astype(image.dtype)
+
+
+CASES = [
+    dict(scale=0.5),
+    dict(scale=1 / 3),
+    dict(scale=0.25),
+    dict(scale=0.7),
+    dict(scale=2.0),
+    dict(scale=3.0),
+    dict(scale=1.7),
+    dict(size=(5, 23)),  # one side shrinks, the other grows: the shrinking side goes first
+    dict(size=(23, 5)),
+    dict(size=(1, 1)),
+]
+SHAPES = [(12, 16), (13, 9), (1, 7), (7, 1), (1, 1), (2, 3)]
+
+
+@pytest.mark.parametrize("border", ["symmetric", "replicate"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_equals_matlabs_documented_algorithm(case: dict, border: str) -> None:
+    rng = np.random.default_rng(0)
+    for shape in SHAPES:
+        floats = rng.normal(size=shape)
+        found = imresize(torch.from_numpy(floats), border=border, **case).numpy()
+        np.testing.assert_allclose(found, reference_imresize(floats, border=border, **case), rtol=0, atol=1e-12)
+        pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+        found = imresize(torch.from_numpy(pixels), border=border, **case).numpy()
+        np.testing.assert_array_equal(found, reference_imresize(pixels, border=border, **case))
+
+
+def test_the_two_borders_differ() -> None:
+    image = torch.rand(8, 8)
+    assert not torch.allclose(imresize(image, scale=0.5), imresize(image, scale=0.5, border="replicate"))
+
+
+def test_golden_values() -> None:
+    image = torch.arange(16, dtype=torch.float64).view(4, 4)
+    expected = [[0.7506, 2.1004, 3.4503], [6.1501, 7.5, 8.8499], [11.5497, 12.8996, 14.2494]]
+    torch.testing.assert_close(
+        imresize(image, size=(3, 3)), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=5e-5
+    )
+
+
+def read_rgb(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
+
+
+def test_reproduces_the_published_low_resolution_images(data_dir: Path) -> None:
+    wrong, images = {}, 0
+    for path in sorted(data_dir.glob("bench/Set*/HR/*.png")):
+        for scale in (2, 3, 4):
+            hr = read_rgb(path)  # Set14's grey file was published as LR with three equal channels
+            height, width = (side // scale * scale for side in hr.shape[-2:])
+            lr = imresize(hr[:, :height, :width], scale=1 / scale)
+            published = read_rgb(path.parents[1] / f"LRbicx{scale}" / path.name)
+            images += 1
+            if count := (lr != published).sum().item():
+                wrong[f"{path.stem} x{scale}"] = count
+    assert images == 57
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_keeps_the_dtype_and_is_neither_rounded_nor_clamped(dtype: torch.dtype) -> None:
+    image = torch.tensor([[0.0, 0.0, 1.0, 1.0]], dtype=dtype)
+    out = imresize(image, scale=4)
+    assert out.dtype == dtype
+    assert out.min() < 0
+    assert out.max() > 1
+    exact = imresize(image.double(), scale=4)
+    torch.testing.assert_close(out.double(), exact, rtol=0, atol=2 * torch.finfo(dtype).eps)
+
+
+def test_uint8_saturates() -> None:
+    image = torch.tensor([[0, 0, 255, 255]], dtype=torch.uint8)
+    out = imresize(image, scale=4)
+    assert (out.min(), out.max()) == (0, 255)
+    assert out[0, :4].tolist() == [0, 0, 0, 0]
+
+
+def test_batched_equals_single() -> None:
+    images = torch.rand(2, 3, 9, 11)
+    out = imresize(images, scale=1 / 3)
+    assert out.shape == (2, 3, 3, 4)
+    for i in range(2):
+        for j in range(3):
+            assert torch.equal(out[i, j], imresize(images[i, j], scale=1 / 3))
+
+
+@pytest.mark.parametrize("border", ["symmetric", "replicate"])
+def test_keeps_constants(border: str) -> None:
+    for scale in (0.1, 0.25, 1 / 3, 1, 2.5, 4):
+        grey = imresize(torch.full((7, 10), 77, dtype=torch.uint8), scale=scale, border=border)
+        assert set(grey.flatten().tolist()) == {77}
+        ones = imresize(torch.ones(7, 10, dtype=torch.float64), scale=scale, border=border)
+        torch.testing.assert_close(ones, torch.ones_like(ones))
+
+
+def test_scale_one_changes_nothing() -> None:
+    image = torch.rand(5, 6)
+    assert torch.equal(imresize(image, scale=1), image)
+
+
+def test_a_third_is_a_third_whatever_its_type() -> None:
+    image = torch.rand(99, 3)
+    out = imresize(image, scale=Fraction(1, 3))
+    assert out.shape == (33, 1)
+    assert torch.equal(out, imresize(image, scale=1 / 3))
+    assert imresize(image, scale=0.3333333).shape == (33, 1)
+
+
+def test_the_output_has_the_rounded_up_size() -> None:
+    assert imresize(torch.rand(10, 11), scale=0.25).shape == (3, 3)
+    assert imresize(torch.rand(10, 11), scale=0.01).shape == (1, 1)
+
+
+def test_the_input_stays_as_it_was() -> None:
+    image = torch.rand(4, 4)
+    before = image.clone()
+    for scale in (0.5, 1, 2):
+        imresize(image, scale=scale).zero_()
+    assert torch.equal(image, before)
+
+
+def test_gradients_flow_although_the_first_call_was_for_inference() -> None:
+    image = torch.rand(1, 1, 23, 29, dtype=torch.float64)
+    with torch.inference_mode():
+        imresize(image, scale=1.75)  # fills the cache of weights
+    image.requires_grad_()
+    out = imresize(image, scale=1.75)
+    out.sum().backward()
+    assert image.grad is not None
+    torch.testing.assert_close(image.grad.sum().item(), float(out.numel()))
+
+
+def test_the_cache_is_not_spoilt_by_the_meta_device() -> None:
+    with torch.device("meta"):
+        assert imresize(torch.rand(1, 19, 31), scale=1.25).is_meta
+    assert imresize(torch.ones(1, 19, 31), scale=1.25).sum().isfinite()
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "error", "text"),
+    [
+        (torch.rand(4, 4), {}, ValueError, "give exactly one"),
+        (torch.rand(4, 4), {"scale": 2, "size": (8, 8)}, ValueError, "give exactly one"),
+        (torch.rand(4, 4), {"scale": 0}, ValueError, "scale is 0"),
+        (torch.rand(4, 4), {"scale": -2}, ValueError, "scale is -2"),
+        (torch.rand(4, 4), {"scale": 1e-6}, ValueError, "scale is 1e-06"),
+        (torch.rand(4, 4), {"scale": math.nan}, ValueError, "scale is nan"),
+        (torch.rand(4, 4), {"scale": math.inf}, ValueError, "scale is inf"),
+        (torch.rand(4, 4), {"size": (0, 4)}, ValueError, r"size is \(0, 4\)"),
+        (torch.rand(4, 4), {"size": (4,)}, ValueError, r"size is \(4,\)"),
+        (torch.rand(4, 4), {"scale": 2, "border": "zeros"}, ValueError, "border is 'zeros'; allowed are"),
+        (torch.rand(4), {"scale": 2}, ValueError, r"shape \(4,\)"),
+        (torch.rand(3, 0, 4), {"scale": 2}, ValueError, r"shape \(3, 0, 4\)"),
+        (torch.ones(4, 4, dtype=torch.int32), {"scale": 2}, TypeError, "dtype torch.int32"),
+        (torch.ones(4, 4, dtype=torch.bool), {"scale": 2}, TypeError, "dtype torch.bool"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_call")
+def test_what_cannot_be_done_is_told_in_one_line(
+    image: torch.Tensor, options: dict, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text) as caught:
+        imresize(image, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("amount", [0, 1, 2, 7, 13])
+def test_pad_symmetric_mirrors_however_often_it_must(size: int, amount: int) -> None:
+    image = np.random.default_rng(0).normal(size=(2, size, 6 - size))
+    expected = np.pad(image, ((0, 0), (amount, amount), (amount, amount)), mode="symmetric")
+    np.testing.assert_array_equal(pad_symmetric(torch.from_numpy(image), amount).numpy(), expected)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
+def test_upsample_kernel_is_what_imresize_does_to_a_pulse(scale: int) -> None:
+    pulse = torch.zeros(1, 9, dtype=torch.float64)
+    pulse[0, 4] = 1
+    spread = imresize(pulse, size=(1, 9 * scale)).view(9, scale)  # each pixel's phases
+    torch.testing.assert_close(upsample_kernel(scale), spread[2:7].flip(0).T)
