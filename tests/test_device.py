@@ -49,7 +49,7 @@ def test_a_device_object_that_is_not_there_is_refused_too(monkeypatch: pytest.Mo
 
 
 def test_untried_kinds_of_device_are_said_to_be() -> None:
-    assert describe_device(torch.device("cuda:1")) == "cuda"
+    assert describe_device(torch.device("cuda:1")) == "cuda (not tested by srzoo)"
     assert describe_device(torch.device("cpu")) == "cpu"
     assert describe_device(torch.device("mps")) == "mps (not tested by srzoo)"
 

@@ -357,4 +357,4 @@ def test_a_built_in_file_without_a_record_is_an_error_that_names_it(tmp_path, mo
 
 def test_the_scale_of_a_name_cannot_be_overridden() -> None:
     with pytest.raises(ValueError, match="edsr_x4 upscales by 4, scale=2 was given; take another name"):
-        create_model("edsr_x4", scale=2)
+        srzoo.create_model("edsr_x4", scale=2)

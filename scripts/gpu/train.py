@@ -47,12 +47,13 @@ class PartTrainer(Trainer):
     def save(self) -> None:
         """State first, then the averaged weights; a finished model keeps only its weights."""
         super().save()
-        name = self.averaged.name
-        target = self.out / name / CHECKPOINT
+        model = self.averaged
+        assert isinstance(model, srzoo.SRModel)  # make_trainer sees to that
+        target = self.out / model.name / CHECKPOINT
         if unfinished := self.step < self.config.steps:
             split_file(self.work / CHECKPOINT, target, self.limit)
-        whole = self.work / f"{name}.safetensors"
-        srzoo.save_model(self.averaged, whole, torch.float16, header=Header(model="", recipe=self.recipe()))
+        whole = self.work / f"{model.name}.safetensors"
+        srzoo.save_model(model, whole, torch.float16, header=Header(model="", recipe=self.recipe()))
         publish_file(whole, self.out / whole.name, self.limit)
         if not unfinished:
             clear_parts(target)
