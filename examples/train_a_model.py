@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = args.run / f"{model.name}.safetensors"
     srzoo.save_model(trained, path, header=Header(model=model.name, recipe=trainer.recipe()))
     loaded = srzoo.load_model(path)  # the header says which model to build
-    print(f"{path}: {loaded.name} with {dict(loaded.overrides)}")
+    print(f"{path}: {loaded.name} with {dict(loaded.arguments)}")
 
 
 if __name__ == "__main__":

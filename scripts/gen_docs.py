@@ -56,18 +56,15 @@ def millions(counts: Sequence[int]) -> str:
     return f"{low} M" if low == high else f"{low} to {high} M"
 
 
-def scores(row: Weights, scale: int, is_multi_scale: bool) -> dict[str, float]:
+def scores(row: Weights, scale: int) -> dict[str, float]:
     """Measured Y-PSNR of weights at one scale, by benchmark set."""
-    if not is_multi_scale:
-        return dict(row.metrics)
-    end = f" x{scale}"
-    return {key.removesuffix(end): value for key, value in row.metrics.items() if key.endswith(end)}
+    return {name: by_scale[f"x{scale}"] for name, by_scale in row.metrics.items() if f"x{scale}" in by_scale}
 
 
 def weights_table(archs: Iterable[Architecture]) -> str:
     """The weights that can be had, a row for each file and scale; empty if there are none."""
     found = [
-        (row, scale, scores(row, scale, arch.multi_scale))
+        (row, scale, scores(row, scale))
         for arch in archs
         for row in arch.weights
         for scale in facts_of(row.model).scales

@@ -9,39 +9,24 @@ import argparse
 import csv
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import srzoo
-from srzoo.benchmark import mean_psnr, mean_ssim
+from srzoo.benchmark import measure
 from srzoo.data import pairs_from_hr
 from srzoo.hub import PRETRAINED
-from srzoo.metrics import Protocol
 from srzoo.weights import Header, file_sha256
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "images"
 SETS = ("Set5", "Set14")
 
 
-def measure(model: srzoo.SRModel, folder: Path) -> dict[str, dict[str, Any]]:
-    """Scores of a model on the images of a folder, one entry a scale, with the protocol."""
-    scores = {}
-    for scale in model.scales:
-        found = srzoo.evaluate(model, pairs_from_hr(folder, scale), Protocol.paper)
-        scores[f"x{scale}"] = {
-            "psnr": round(mean_psnr(found), 4),
-            "ssim": round(mean_ssim(found), 5),
-            "images": len(found),
-            "protocol": str(Protocol.paper(scale)),
-        }
-    return scores
-
-
 def licences(manifest: Path) -> dict[str, int]:
     """How many training pictures came under which licence (names of photographers left out)."""
     with open(manifest, newline="", encoding="utf-8") as file:
-        return dict(sorted(Counter(row["licence"].split(" (")[0].strip('"') for row in csv.DictReader(file)).items()))
+        names = [row["licence"].split(" (")[0].strip('"') for row in csv.DictReader(file)]
+    return dict(sorted(Counter(name[0].upper() + name[1:] for name in names).items()))
 
 
 def release(args: argparse.Namespace) -> None:
@@ -51,18 +36,16 @@ def release(args: argparse.Namespace) -> None:
     with torch.no_grad():
         for tensor in model.state_dict().values():
             tensor.copy_(tensor.half().float())
-    metrics = {name: measure(model, args.bench / name / "HR") for name in SETS}
-    metrics["examples"] = measure(model, EXAMPLES)
+    folders = {**{name: args.bench / name / "HR" for name in SETS}, "examples": EXAMPLES}
+    sets = {name: [p for s in model.scales for p in pairs_from_hr(folder, s)] for name, folder in folders.items()}
+    metrics = measure(model, sets)
     recipe = {**header.recipe, "pictures": licences(args.manifest)}
     if args.note:
         recipe["note"] = args.note
     target = PRETRAINED / f"{model.name}.{args.tag}.safetensors"
     full = Header(model=model.name, license=args.license, source=args.source, recipe=recipe, metrics=metrics)
     srzoo.save_model(model, target, torch.float16, header=full)
-    single = len(model.scales) == 1
-    row = {
-        name if single else f"{name} {scale}": value["psnr"] for name in SETS for scale, value in metrics[name].items()
-    }
+    row = {name: {scale: value["psnr"] for scale, value in metrics[name].items()} for name in SETS}
     print(f"{target} ({target.stat().st_size:,} bytes)")
     print(f"""        Weights(
             model="{model.name}",

@@ -25,12 +25,12 @@ class SRModel(nn.Module, ABC):
     """Height and width the network works on must divide by this; `forward` itself takes any size."""
     name: str = ""
     """Registered name, set by `create_model`; empty for a model built by hand."""
-    overrides: Mapping[str, Any]
-    """Constructor arguments that differ from the registered ones, set by `create_model`."""
+    arguments: Mapping[str, Any]
+    """All constructor arguments, set by `create_model`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.overrides = {}
+        self.arguments = {}
 
     @abstractmethod
     def halo(self, scale: int | None = None) -> int:
@@ -64,15 +64,17 @@ class Weights:
     tag: str
     """What tells weights of one model apart, such as `photos`; `create_model("model.tag")` loads it."""
     file: str
-    """File name under `srzoo/pretrained/`."""
+    """File name in `package`."""
     sha256: str
     """Hash of the file; checked at every load."""
     license: str
     """SPDX identifier of the weights' licence."""
     source: str
     """Who trained them, on what."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """Measured Y-PSNR in dB by `Protocol.paper`, keyed `Set5` (or `Set5 x2` for multi-scale models)."""
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Measured Y-PSNR in dB by `Protocol.paper`: set -> scale -> mean, such as `{"Set5": {"x2": 37.42}}`."""
+    package: str = "srzoo.pretrained"
+    """Package or folder inside one that holds the file, as `importlib.resources.files` takes it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,17 @@
 """Which device and precision to run on, and what was chosen."""
 
+import logging
 from typing import Literal, TypeVar
 
 import torch
 from torch import nn
 
+LOGGER = logging.getLogger("srzoo")
 Module = TypeVar("Module", bound=nn.Module)
 Precision = Literal["fp32", "bf16", "fp16"]
 AUTO_ORDER = ("cuda", "mps", "xpu", "cpu")
 TRIED = ("cpu",)
-"""Device types srzoo has been run on; the others are offered untested, and said to be."""
+"""Device types srzoo has been run on; the others are offered untested, and the log says so."""
 
 
 def _is_available(kind: str, index: int = 0) -> bool:
@@ -22,6 +24,8 @@ def _is_available(kind: str, index: int = 0) -> bool:
 def pick_device(device: str | torch.device = "auto") -> torch.device:
     """The device to run on; "auto" takes the first there is of cuda, mps, xpu, cpu.
 
+    Logs a warning if it is of a kind that srzoo has never been run on.
+
     Raises:
         ValueError: If the device is unknown or not there.
 
@@ -30,7 +34,7 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         device(type='cpu')
     """
     if device == "auto":
-        return torch.device(next(kind for kind in AUTO_ORDER if _is_available(kind)))
+        device = next(kind for kind in AUTO_ORDER if _is_available(kind))
     try:
         found = torch.device(device)
     except RuntimeError:
@@ -38,16 +42,13 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     if found is None or found.type not in AUTO_ORDER or not _is_available(found.type, found.index or 0):
         there = ", ".join(kind for kind in AUTO_ORDER if _is_available(kind))
         raise ValueError(f"device {str(device)!r} is not available here; there is {there} (or 'auto')")
+    if found.type not in TRIED:
+        LOGGER.warning("srzoo has not been tested on %s", found.type)
     return found
 
 
-def describe_device(device: torch.device) -> str:
-    """The device in words, with a warning where srzoo has never been run on its kind."""
-    return device.type if device.type in TRIED else f"{device.type} (not tested by srzoo)"
-
-
 def fast_precision(device: torch.device) -> Precision:
-    """The precision in which convolutions run fastest at full range: bf16 where the hardware has it, else fp32."""
+    """The fastest precision for convolutions: bf16 where the hardware has it, else fp16 on CUDA, fp32 elsewhere."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if device.type == "cpu":

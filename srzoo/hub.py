@@ -1,5 +1,6 @@
 """Where weight files come from: for now, the ones that ship with the package."""
 
+from importlib.resources import files
 from pathlib import Path
 
 from srzoo.architecture import Weights
@@ -15,7 +16,10 @@ def find_weights(row: Weights) -> Path:
         FileNotFoundError: If the file is not in the package.
         ValueError: If its hash is not the recorded one.
     """
-    path = PRETRAINED / row.file
+    try:
+        path = Path(str(files(row.package) / row.file))
+    except ModuleNotFoundError as error:
+        raise FileNotFoundError(f"package {row.package} with {row.file} is not installed") from error
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing from the installation; install srzoo again")
     if (found := file_sha256(path)) != row.sha256:

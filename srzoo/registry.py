@@ -13,6 +13,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from srzoo.architecture import Architecture, SRModel, Weights
 from srzoo.hub import find_weights
 from srzoo.weights import load_strictly, read_header, read_tensors
@@ -37,6 +39,8 @@ class _Catalog:
     owner: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Model name -> (family, where it is defined)."""
     broken: list[BrokenPlugin] = field(default_factory=list)
+    by_hand: set[str] = field(default_factory=set)
+    """Families that came by a call of `register`."""
 
     def add(self, arch: object, where: str) -> None:
         """Take a record in; nothing overrides silently."""
@@ -52,11 +56,20 @@ class _Catalog:
                 raise ValueError(f"model {name!r} is defined in {self.owner[name][1]} and again in {where}")
         if arch.family in self.families:
             raise ValueError(f"family {arch.family!r} is defined twice, the second time in {where}")
+        tags = [(row.model, row.tag) for row in arch.weights]
+        if len(set(tags)) < len(tags):
+            raise ValueError(f"weights of {arch.family!r} in {where} have the same model and tag twice")
         for row in arch.weights:
             if row.model not in names:
                 raise ValueError(f"weights {row.model}.{row.tag} in {where} are for no model of {arch.family!r}")
         self.families[arch.family] = arch
         self.owner.update(dict.fromkeys(names, (arch.family, where)))
+
+    def forget(self, arch: Architecture) -> None:
+        """Take a record out again."""
+        del self.families[arch.family]
+        for name in arch.model_names():
+            del self.owner[name]
 
 
 @cache
@@ -90,7 +103,7 @@ def broken_plugins() -> list[BrokenPlugin]:
 def register(arch: Architecture) -> None:
     """Add a family for this process: what a script or notebook does; packages use the entry-point group.
 
-    Registering the equal record again does nothing.
+    Registering a family again with the same class replaces it, so a notebook's cell can be run again.
 
     Args:
         arch: The record a model file ends with.
@@ -99,10 +112,17 @@ def register(arch: Architecture) -> None:
         ValueError: If a name is taken or malformed.
         TypeError: If it is not an `Architecture`.
     """
-    if isinstance(arch, Architecture) and _catalog().families.get(arch.family) == arch:
-        return
+    if isinstance(arch, Architecture):
+        known = _catalog().families.get(arch.family)
+        if known is not None and arch.family in _catalog().by_hand and _same_class(known.model, arch.model):
+            _catalog().forget(known)  # a notebook's cell, run again
     where = f" for {arch.model.__module__}" if isinstance(arch, Architecture) else ""
     _catalog().add(arch, f"a call of srzoo.register{where}")
+    _catalog().by_hand.add(arch.family)
+
+
+def _same_class(one: type, other: type) -> bool:
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
@@ -178,8 +198,8 @@ def _build(arch: Architecture, name: str, overrides: Mapping[str, Any]) -> SRMod
         )
     model = arch.model(**{**kwargs, **overrides})
     model.name = name
-    registered = {key: parameter.default for key, parameter in parameters.items()} | kwargs
-    model.overrides = {key: value for key, value in overrides.items() if registered[key] != value}
+    defaults = {key: parameter.default for key, parameter in parameters.items()}
+    model.arguments = {**defaults, **kwargs, **overrides}
     return model
 
 
@@ -203,12 +223,34 @@ def create_model(name: str, *, pretrained: bool = False, **overrides: Any) -> SR
         (4,)
     """
     arch, base, tag = _find(name)
+    row = None
+    if tag is not None or (pretrained and _has_tensors(arch, base)):
+        row = _pick_weights(arch, base, tag)
     model = _build(arch, base, overrides)
-    if tag is None and not (pretrained and model.state_dict()):  # bicubic has nothing to load
-        return model.eval() if pretrained else model
-    row = _pick_weights(arch, base, tag)
-    load_strictly(model, read_tensors(find_weights(row)), f"the weights {row.model}.{row.tag}")
-    return model.eval()
+    if row is not None:
+        load_strictly(model, read_tensors(find_weights(row)), f"the weights {row.model}.{row.tag}")
+    return model.eval() if row is not None or pretrained else model
+
+
+def _has_tensors(arch: Architecture, name: str) -> bool:
+    """Whether there is anything to load; bicubic has nothing."""
+    with torch.device("meta"):
+        return bool(_build(arch, name, {}).state_dict())
+
+
+def open_model(name: str | Path) -> SRModel:
+    """A model with its weights, by name or from a weight file (a path that ends in .safetensors), in eval mode.
+
+    Raises:
+        FileNotFoundError, ValueError: As `create_model` and `load_model` do.
+
+    Examples:
+        >>> open_model("bicubic_x2").scales
+        (2,)
+    """
+    if str(name).endswith(".safetensors"):
+        return load_model(name)
+    return create_model(str(name), pretrained=True)
 
 
 def load_model(path: str | Path) -> SRModel:
@@ -223,7 +265,7 @@ def load_model(path: str | Path) -> SRModel:
     """
     header = read_header(path)
     arch, base, _ = _find(header.model)
-    model = _build(arch, base, header.overrides)
+    model = _build(arch, base, header.arguments)
     tensors = read_tensors(path, header)
     load_strictly(model, tensors, str(path))
     return model.eval()
@@ -258,8 +300,6 @@ def model_info(name: str) -> ModelInfo:
         >>> model_info("edsr_baseline_x4").parameters
         1517571
     """
-    import torch
-
     arch, base, tag = _find(name)
     with torch.device("meta"):
         model = _build(arch, base, {})

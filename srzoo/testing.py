@@ -8,9 +8,11 @@ Run-time type checkers that wrap `forward` (jaxtyping's import hook with beartyp
 import contextlib
 import copy
 import inspect
+import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +59,8 @@ def check_record(arch: Architecture) -> None:
     _require(bool(arch.title) and bool(arch.variants) and bool(arch.scales), "title, variants or scales are empty")
     _require(arch.paper.startswith("http"), f"paper is {arch.paper!r}; give its address")
     module = sys.modules.get(arch.model.__module__)
-    _require(
-        "Paper:" in ((module and module.__doc__) or ""),
-        "the module docstring does not name the paper (`Paper: ...`)",
-    )
+    told = ((module and module.__doc__) or "") + (arch.model.__doc__ or "")
+    _require("Paper:" in told, "neither module nor class docstring names the paper (`Paper: ...`)")
     _require(bool(arch.model.__doc__), f"class {arch.model.__name__} has no docstring")
     kinds = {p.kind for p in inspect.signature(arch.model).parameters.values()}
     _require(
@@ -87,9 +87,20 @@ def check_scales(arch: Architecture, name: str) -> None:
             out = model(torch.empty(2, model.channels, 6, 5), scale)
             expected = (2, model.channels, 6 * scale, 5 * scale)
             _require(tuple(out.shape) == expected, f"output at x{scale} is {tuple(out.shape)}, not {expected}")
-    with contextlib.suppress(ValueError):
-        model.check_scale(max(model.scales) + 1)
-        raise ContractError("a scale that is not offered is accepted")
+        other = max(model.scales) + 1
+        for run in (model.check_scale, lambda scale: model(torch.empty(1, model.channels, 4, 4), scale), model.halo):
+            with contextlib.suppress(ValueError):
+                run(other)
+                raise ContractError(f"scale {other}, which is not offered, is accepted")
+
+
+def check_arguments(arch: Architecture, name: str) -> None:
+    """The constructor arguments are plain JSON values: a weight file's header can hold them and build the model."""
+    kwargs = arch.model_names()[name]
+    with torch.device("meta"):
+        model, again = arch.model(**kwargs), arch.model(**json.loads(json.dumps(kwargs)))
+    shapes, others = ({key: value.shape for key, value in m.state_dict().items()} for m in (model, again))
+    _require(shapes == others and model.scales == again.scales, "arguments that went through JSON build another model")
 
 
 def check_default_scale(arch: Architecture, name: str) -> None:
@@ -120,19 +131,20 @@ def check_odd_sizes(arch: Architecture, name: str) -> None:
 def check_input_untouched(arch: Architecture, name: str) -> None:
     """The input is not written to, in eval or in training mode."""
     model = _toy(arch, name)
-    for mode in (False, True):
+    for mode, scale in product((False, True), model.scales):
         model.train(mode)
         x = _image(model, 6, 7)
         before = x.clone()
-        model(x, model.scales[0])
-        _require(torch.equal(x, before), "forward writes to its input")
+        model(x, scale)
+        _require(torch.equal(x, before), f"forward writes to its input at x{scale}")
 
 
 def check_deterministic(arch: Architecture, name: str) -> None:
     """The same input gives the same output in eval mode."""
     model = _toy(arch, name)
     x = _image(model, 6, 7)
-    _require(torch.equal(model(x, model.scales[0]), model(x, model.scales[0])), "two runs in eval mode differ")
+    for scale in model.scales:
+        _require(torch.equal(model(x, scale), model(x, scale)), f"two runs in eval mode differ at x{scale}")
 
 
 def check_batch_independent(arch: Architecture, name: str) -> None:
@@ -168,7 +180,7 @@ def check_reload(arch: Architecture, name: str) -> None:
         for key, buffer in model.named_buffers():
             if key in model.state_dict() and buffer.is_floating_point():
                 buffer.mul_(0.9).add_(0.01)
-    x, scale = _image(model, 6, 7), model.scales[0]
+    x = _image(model, 6, 7)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         written = save_model(model, path)
@@ -176,21 +188,19 @@ def check_reload(arch: Architecture, name: str) -> None:
         fresh = _toy(arch, name)
         load_strictly(fresh, read_tensors(path, header), "the saved file")
     _require(header == written and header.model == name, "the header does not come back as it was written")
-    _require(
-        torch.equal(fresh(x, scale), model(x, scale)),
-        "a reloaded model gives another output; is part of it not in the state dict?",
-    )
+    for scale in model.scales:
+        same = torch.equal(fresh(x, scale), model(x, scale))
+        _require(same, f"a reloaded model gives another output at x{scale}; is part of it not in the state dict?")
 
 
-@contextlib.contextmanager
-def _all_positive(model: nn.Module) -> Iterator[None]:
-    """Weights positive and even, biases zero: every path then carries a positive gradient to the very edge."""
-    kept = copy.deepcopy(model.state_dict())
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(0 if parameter.ndim == 1 else 1 / parameter[0].numel())
-    yield
-    model.load_state_dict(kept)
+@torch.no_grad()
+def _make_positive(model: nn.Module) -> None:
+    """Weights positive and even, biases zero, gains one: every path then carries a positive gradient to the edge."""
+    for key, parameter in model.named_parameters():
+        if key.rpartition(".")[2] == "bias":
+            parameter.zero_()
+        else:
+            parameter.fill_(1 if parameter.ndim < 2 else 1 / parameter[0].numel())
 
 
 def receptive_field(model: SRModel, scale: int) -> int:
@@ -204,9 +214,10 @@ def receptive_field(model: SRModel, scale: int) -> int:
     model = copy.deepcopy(model).double().eval()
     x = torch.ones(1, model.channels, side, side, dtype=torch.float64, requires_grad=True)
     cell = slice(center * scale, (center + 1) * scale)
-    with _all_positive(model):
-        gradient = torch.autograd.grad(model(x, scale)[..., cell, cell].sum(), x)[0]
+    _make_positive(model)
+    gradient = torch.autograd.grad(model(x, scale)[..., cell, cell].sum(), x)[0]
     reached = gradient[0].abs().sum(0).nonzero()
+    _require(len(reached) > 0, f"no input pixel reaches the output at x{scale}")
     return int((reached - center).abs().max())
 
 
@@ -236,44 +247,44 @@ def check_tiles(arch: Architecture, name: str) -> None:
 def check_half_precision(arch: Architecture, name: str) -> None:
     """bf16 and fp16 give finite values close to fp32's, in their own dtype."""
     reference = _toy(arch, name)
-    x, scale = _image(reference, 9, 8), reference.scales[0]
-    expected = reference(x, scale)
-    span = expected.abs().max().item()
-    for dtype, share in ((torch.bfloat16, 0.05), (torch.float16, 0.01)):
+    x = _image(reference, 9, 8)
+    for scale, (dtype, share) in product(reference.scales, ((torch.bfloat16, 0.05), (torch.float16, 0.01))):
+        expected = reference(x, scale)
+        span = expected.abs().max().item()
         out = copy.deepcopy(reference).to(dtype)(x.to(dtype), scale)
         _require(out.dtype == dtype, f"a {dtype} model gives {out.dtype}")
-        _require(bool(out.isfinite().all()), f"{dtype} gives non-finite values")
+        _require(bool(out.isfinite().all()), f"{dtype} gives non-finite values at x{scale}")
         error = (out.float() - expected).abs().max().item()
-        _require(error <= share * span, f"{dtype} is {error:.3f} away from fp32 where values reach {span:.3f}")
+        told = f"{dtype} is {error:.3f} away from fp32 at x{scale}, where values reach {span:.3f}"
+        _require(error <= share * span, told)
 
 
 def check_export(arch: Architecture, name: str) -> None:
-    """`torch.export` with dynamic height and width gives a program that is right at another size."""
+    """`torch.export` with dynamic height and width (2 or more) gives a program that is right at another size."""
     model = _toy(arch, name)
-    scale = model.scales[-1]
     height, width = torch.export.Dim("height", min=2, max=4096), torch.export.Dim("width", min=2, max=4096)
     shapes = {"lr": {2: height, 3: width}, "scale": None}
-    program = torch.export.export(model, (_image(model, 12, 10), scale), dynamic_shapes=shapes)
-    x = _image(model, 9, 17)
-    _require(
-        torch.allclose(program.module()(x, scale), model(x, scale), atol=1e-4),
-        "the exported program differs at another size",
-    )
+    for scale in model.scales:
+        example = (_image(model, 12, 10), scale)
+        program = torch.export.export(model, example, dynamic_shapes=shapes, strict=False)
+        x = _image(model, 9, 17)
+        same = torch.allclose(program.module()(x, scale), model(x, scale), atol=1e-4)
+        _require(same, f"the exported program differs at another size at x{scale}")
 
 
 def check_compile(arch: Architecture, name: str, backend: str = "eager") -> None:
     """`torch.compile(fullgraph=True)` takes the whole forward in one graph and gives the same output."""
     model = _toy(arch, name)
-    torch.compiler.reset()
-    x, scale = _image(model, 8, 7), model.scales[-1]
-    compiled: Callable[..., Tensor] = torch.compile(model, fullgraph=True, backend=backend)
-    _require(
-        torch.allclose(compiled(x, scale), model(x, scale), atol=1e-4),
-        "the compiled model gives another output",
-    )
+    for scale in model.scales:
+        torch.compiler.reset()
+        x = _image(model, 8, 7)
+        compiled: Callable[..., Tensor] = torch.compile(model, fullgraph=True, backend=backend)
+        same = torch.allclose(compiled(x, scale), model(x, scale), atol=1e-4)
+        _require(same, f"the compiled model gives another output at x{scale}")
 
 
 MODEL_CHECKS: tuple[Callable[[Architecture, str], None], ...] = (
+    check_arguments,
     check_scales,
     check_odd_sizes,
     check_input_untouched,

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from srzoo.architecture import SRModel
+from srzoo.files import replacing
 
 SCHEMA = 1
 KEY = "srzoo"  # one key only: several are written in changing order, and equal files would hash differently
@@ -26,8 +25,8 @@ class Header:
 
     model: str
     """Registered model name; empty for a network that has none."""
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Constructor arguments that differ from the registered ones."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """All constructor arguments, so that the file means the same when a registered default changes."""
     license: str = ""
     """SPDX identifier of the weights' licence."""
     source: str = ""
@@ -35,7 +34,7 @@ class Header:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Configuration, steps, data fingerprint, seed, library version, device."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Measured scores, each with its protocol."""
+    """Set -> scale -> psnr, ssim, images and protocol, as `srzoo.benchmark.measure` gives them."""
     content: str = ""
     """Hash of the tensors, see `content_hash`; filled in when the file is written."""
     schema: int = SCHEMA
@@ -68,22 +67,20 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor], header: Heade
 
     Raises:
         FileNotFoundError: If the folder does not exist.
+        ValueError: If the header holds what JSON cannot, such as NaN.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     header = replace(header, content=content_hash(whole))
-    text = json.dumps(asdict(header), sort_keys=True)
-    handle, work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
+        text = json.dumps(asdict(header), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the header of {path} must be plain JSON values ({error})") from error
+    with replacing(path) as work:
         save_file(whole, work, metadata={KEY: text})
-        Path(work).chmod(0o644)
-        Path(work).replace(path)
-    finally:
-        Path(work).unlink(missing_ok=True)
-    return header
+    return _parse_header(text)
 
 
 def read_header(path: str | Path) -> Header:
@@ -108,12 +105,27 @@ def read_header(path: str | Path) -> Header:
             f"{path} has no srzoo header; convert other projects' checkpoints with srzoo.convert_checkpoint"
         )
     try:
-        values = json.loads(text)
-        if values.get("schema", 0) <= SCHEMA:
-            return Header(**values)
+        schema = json.loads(text).get("schema", SCHEMA)
+        if schema <= SCHEMA:
+            return _parse_header(text)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} has an srzoo header that cannot be read ({error}); get it again") from error
-    raise ValueError(f"{path} has schema {values['schema']}, this srzoo reads up to {SCHEMA}; update srzoo")
+    raise ValueError(f"{path} has schema {schema}, this srzoo reads up to {SCHEMA}; update srzoo")
+
+
+def _parse_header(text: str) -> Header:
+    """The header in a JSON text; fields that a later srzoo may have added are passed over.
+
+    Raises:
+        ValueError: If a field is missing or of another kind.
+    """
+    values = json.loads(text)
+    header = Header(**{key.name: values[key.name] for key in fields(Header) if key.name in values})
+    for key in fields(Header):
+        expected = type(key.default) if key.default is not MISSING else dict if key.name != "model" else str
+        if not isinstance(getattr(header, key.name), expected):
+            raise ValueError(f"{key.name} is {getattr(header, key.name)!r}")
+    return header
 
 
 def read_tensors(path: str | Path, header: Header | None = None) -> dict[str, Tensor]:
@@ -167,7 +179,7 @@ def save_model(
         model: A model from `create_model` or `load_model`.
         path: File to write, ending in .safetensors; the folder must exist.
         dtype: Store floating-point tensors in this dtype; None keeps each as it is.
-        header: Licence, source, recipe and metrics to record; name and overrides come from the model.
+        header: Licence, source, recipe and metrics to record; name and arguments come from the model.
 
     Raises:
         ValueError: If the model has no registered name, the path another suffix, or `dtype` is not floating.
@@ -186,5 +198,5 @@ def save_model(
         key: value.to(dtype) if dtype is not None and value.is_floating_point() else value
         for key, value in model.state_dict().items()
     }
-    header = replace(header or Header(model=""), model=model.name, overrides=dict(model.overrides))
+    header = replace(header or Header(model=""), model=model.name, arguments=dict(model.arguments))
     return write_weights(path, tensors, header)

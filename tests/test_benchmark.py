@@ -7,7 +7,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio
 
 import srzoo
-from srzoo.benchmark import Score, mean_psnr, mean_ssim
+from srzoo.benchmark import Score, mean_psnr, mean_ssim, measure
 from srzoo.data import pairs_from_hr
 from srzoo.data.pairs import Pair
 from srzoo.metrics import Protocol
@@ -162,3 +162,20 @@ def test_the_mean_is_taken_over_decibels() -> None:
 def test_no_scores_have_no_mean(mean) -> None:
     with pytest.raises(ValueError, match="there are no scores"):
         mean([])
+
+
+def test_measure_gives_each_set_and_scale_with_its_protocol(photo_folder: Path) -> None:
+    pairs = [pair for scale in (2, 3) for pair in pairs_from_hr(photo_folder, scale)]
+    model = srzoo.create_model("mdsr_baseline", width=4, num_blocks=1)
+    found = measure(model, {"photos": pairs, "one": pairs[:1]})
+    assert {name: list(scales) for name, scales in found.items()} == {"photos": ["x2", "x3"], "one": ["x2"]}
+    assert found["photos"]["x3"]["images"] == 6
+    assert found["photos"]["x3"]["protocol"] == "Y, 8-bit, border 3"
+    expected = mean_psnr(srzoo.evaluate(model, [pair for pair in pairs if pair.scale == 3]))
+    assert found["photos"]["x3"]["psnr"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_pair_of_other_channels_is_named(photo_folder: Path) -> None:
+    model = srzoo.create_model("edsr_baseline_x2", width=4, num_blocks=1, channels=1)
+    with pytest.raises(ValueError, match="photo0 has 3 channels, the model takes 1"):
+        srzoo.evaluate(model, pairs_from_hr(photo_folder, 2))

@@ -96,6 +96,9 @@ def test_twins_that_differ_in_suffix_do_not_overwrite_each_other(tmp_path: Path,
         (["upscale", "PHOTO", "--model", "bicubic_x2", "-o", "TMP/none"], "output folder TMP/none does not exist"),
         (["upscale", "PHOTO", "--model", "bicubic_x2", "-o", "TMP/none/a.png"], "output folder TMP/none does not"),
         (["upscale", "PHOTO", "--model", "bicubic_x2", "-o", "TMP/a.xyz"], "no suffix of an image format"),
+        (["upscale", "PHOTO", "--scale", "5"], "scale 5 is not offered; edsr_baseline has weights for"),
+        (["upscale", "", "--model", "bicubic_x2"], "an input or the output is empty"),
+        (["upscale", "PHOTO", "--model", "bicubic_x2", "-o", "TMP/a.gif"], "no suffix of an image format"),
         (["upscale", "TMP/none.png", "--model", "bicubic_x2"], "TMP/none.png does not exist"),
         (["upscale", "TMP/text.png", "--model", "bicubic_x2"], "TMP/text.png is not an image"),
         (["upscale", "TMP/empty", "--model", "bicubic_x2"], "TMP/empty has no image"),
@@ -108,6 +111,10 @@ def test_twins_that_differ_in_suffix_do_not_overwrite_each_other(tmp_path: Path,
         (["train", "--model", "edsr_baseline_x2", "--data", "TMP/none"], "TMP/none is not a folder"),
         (["train", "--model", "edsr_baseline_x2", "--data", "TMP/empty", "--steps", "0"], "steps is 0"),
         (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--set", "widht=3"], "did you mean width"),
+        (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--warmup", "5"], "--warmup does not go with"),
+        (["train", "--model", "bicubic_x2", "--data", "TMP", "--patch-size", "2"], "no parameters to train"),
+        (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--seed", "-1"], "seed is -1"),
+        (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--scores", "TMP"], "Is a directory"),
         (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--set", "width"], "is not KEY=VALUE"),
     ],
 )  # fmt: skip
@@ -185,10 +192,10 @@ def test_train_ends_with_weights_that_load(
     model = srzoo.load_model(told["weights"])
     assert model.name == "edsr_baseline_x2"
     assert told["steps"] == 3
-    assert told["photos psnr"] > 5
+    assert told["scores"]["photos"]["x2"]["psnr"] > 5
     header = srzoo.read_header(told["weights"])
     assert header.recipe["config"]["steps"] == 3
-    assert header.metrics["protocol x2"] == "Y, 8-bit, border 2"
+    assert header.metrics["photos"]["x2"]["protocol"] == "Y, 8-bit, border 2"
     assert (run / "log.jsonl").read_text().count("\n") >= 1
 
 
@@ -235,3 +242,45 @@ def test_train_draws_by_score(
     assert "no sampling weight for photo1.png, photo2.png" in sentence(capsys)
     scores.write_text("file,score\n" + "".join(f"photo{i}.png,{i + 1}\n" for i in range(6)))
     assert train(photo_folder, tmp_path / "run", "--steps", "1", "--scores", str(scores), "--quiet") == 0
+
+
+def test_upscale_takes_the_weights_that_train_wrote(
+    photo: Path, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
+    assert train(photo_folder, tmp_path / "run", "--steps", "1", "--quiet") == 0
+    weights = tmp_path / "run" / "edsr_baseline_x2.safetensors"
+    assert main(["upscale", str(photo), "--model", str(weights)]) == 0
+    with Image.open(photo.with_name("photo_x2.png")) as image:
+        assert image.size == (20, 24)
+
+
+def test_a_full_disk_is_told_in_one_sentence(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    assert main(["upscale", str(photo), "--model", "bicubic_x2"]) == 2
+    assert "No space left on device" in sentence(capsys)
+    assert [path.name for path in photo.parent.iterdir()] == ["photo.png"]
+
+
+def test_too_little_memory_is_told_in_one_sentence(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def too_much(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("srzoo.cli.upscale.Upscaler", too_much)
+    assert main(["upscale", str(photo), "--model", "bicubic_x2"]) == 2
+    assert "not enough memory" in sentence(capsys)
+
+
+def test_a_folder_in_which_every_image_fails_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album" / "bad.png").write_text("words")
+    assert main(["upscale", str(tmp_path / "album"), "--model", "bicubic_x2", "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["images"][0]["status"] == "failed"

@@ -3,7 +3,7 @@ import types
 import pytest
 import torch
 
-from srzoo.device import describe_device, fast_precision, pick_device
+from srzoo.device import fast_precision, pick_device
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, **counts: int) -> None:
@@ -48,10 +48,14 @@ def test_a_device_object_that_is_not_there_is_refused_too(monkeypatch: pytest.Mo
         pick_device(torch.device("cuda:0"))
 
 
-def test_untried_kinds_of_device_are_said_to_be() -> None:
-    assert describe_device(torch.device("cuda:1")) == "cuda (not tested by srzoo)"
-    assert describe_device(torch.device("cpu")) == "cpu"
-    assert describe_device(torch.device("mps")) == "mps (not tested by srzoo)"
+def test_untried_kinds_of_device_are_said_to_be(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pretend(monkeypatch, cuda=2)
+    pick_device("cpu")
+    assert not caplog.messages
+    pick_device("auto")
+    assert caplog.messages == ["srzoo has not been tested on cuda"]
 
 
 @pytest.mark.parametrize(("amx", "avx", "expected"), [(0, 0, "fp32"), (1, 0, "bf16"), (0, 1, "bf16")])

@@ -93,12 +93,12 @@ def test_scores_of_weights_are_shown_by_set_and_scale(script: ModuleType) -> Non
     from srzoo.models.edsr import ARCH as EDSR
     from srzoo.models.mdsr import ARCH as MDSR
 
-    def with_weights(arch: srzoo.Architecture, model: str, metrics: dict[str, float]) -> srzoo.Architecture:
+    def with_weights(arch: srzoo.Architecture, model: str, metrics: dict[str, dict[str, float]]) -> srzoo.Architecture:
         row = srzoo.Weights(model=model, tag="t", file="f", sha256="0" * 64, license="MIT", source="s", metrics=metrics)
         return srzoo.Architecture(**{**vars(arch), "weights": (row,)})
 
-    edsr = with_weights(EDSR, "edsr_x2", {"Set5": 38.0, "Set14": 33.9})
-    mdsr = with_weights(MDSR, "mdsr", {"Set5 x2": 38.1, "Set5 x4": 32.5})
+    edsr = with_weights(EDSR, "edsr_x2", {"Set5": {"x2": 38.0}, "Set14": {"x2": 33.9}})
+    mdsr = with_weights(MDSR, "mdsr", {"Set5": {"x2": 38.1, "x4": 32.5}})
     assert script.weights_table([edsr, mdsr]).splitlines()[2:] == [
         "| `edsr_x2.t` | x2 | 38.00 | 33.90 | MIT |",
         "| `mdsr.t` | x2 | 38.10 |  | MIT |",

@@ -49,7 +49,7 @@ def test_self_ensemble_scores_each_group_of_operations(run, photo_folder: Path) 
 def test_train_a_model_saves_a_model_that_loads(run, photo_folder: Path, tmp_path: Path) -> None:
     run("train_a_model.py", photo_folder, tmp_path / "run", "--steps", 3, "--width", 4, "--blocks", 1)
     model = srzoo.load_model(tmp_path / "run/edsr_baseline_x2.safetensors")
-    assert model.overrides == {"width": 4, "num_blocks": 1}
+    assert (model.arguments["width"], model.arguments["num_blocks"]) == (4, 1)
     assert (tmp_path / "run/log.jsonl").read_text().count("\n") == 2  # the last step's loss, and the scores
 
 

@@ -12,7 +12,7 @@ ROW = Weights(model="m_x2", tag="t", file="m.safetensors", sha256=SHA256_OF_ABC,
 
 @pytest.fixture
 def pretrained(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(hub, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(hub, "files", lambda package: tmp_path)
     return tmp_path
 
 
@@ -38,3 +38,12 @@ def test_every_bundled_file_is_recorded_and_every_record_has_its_file():
     rows = [row for arch in registry.architectures().values() for row in arch.weights]
     bundled = {path.name for path in hub.PRETRAINED.glob("*") if not path.name.startswith((".", "_"))}
     assert {hub.find_weights(row).name for row in rows} == {name for name in bundled if name.endswith(".safetensors")}
+
+
+def test_a_plugins_weights_are_found_in_its_own_package(tmp_path, monkeypatch):
+    (tmp_path / "srzoo_theirs").mkdir()
+    (tmp_path / "srzoo_theirs" / "m.safetensors").write_bytes(b"abc")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert hub.find_weights(replace(ROW, package="srzoo_theirs")) == tmp_path / "srzoo_theirs" / "m.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"package srzoo_gone with m\.safetensors is not installed"):
+        hub.find_weights(replace(ROW, package="srzoo_gone"))

@@ -12,7 +12,7 @@ import tifffile
 import torch
 from PIL import Image, ImageCms, ImageFile
 
-from srzoo.image import Picture, check_writable, from_pil, read_picture, to_pil, write_picture
+from srzoo.image import check_writable, from_pil, read_picture, read_pixels, to_pil, write_picture
 
 
 def noise(*shape: int, dtype: type = np.uint8) -> np.ndarray:
@@ -65,8 +65,9 @@ def test_every_sample_survives_pil_and_file(mode: str, tmp_path: Path) -> None:
     assert image.mode == mode
     expected = np.asarray(image if mode == becomes else image.convert(becomes))
     picture = from_pil(image)
-    assert picture.color.dtype == torch.float32
-    assert picture.color.shape == (1, 3 if "RGB" in becomes else 1, 5, 7)
+    assert picture.samples.dtype == (torch.int32 if mode == "I;16" else torch.uint8)
+    assert picture.samples.shape == (1, (3 if "RGB" in becomes else 1) + becomes.endswith("A"), 5, 7)
+    assert picture.mode == becomes
     back = to_pil(picture)
     assert back.mode == becomes
     np.testing.assert_array_equal(np.asarray(back), expected)
@@ -74,8 +75,7 @@ def test_every_sample_survives_pil_and_file(mode: str, tmp_path: Path) -> None:
     with Image.open(tmp_path / "image.png") as file:
         np.testing.assert_array_equal(np.asarray(file), expected)
     again = read_picture(tmp_path / "image.png")
-    assert torch.equal(again.color, picture.color)
-    assert (again.alpha is None) == (picture.alpha is None)
+    assert torch.equal(again.samples, picture.samples)
     assert again.levels == (65535 if mode == "I;16" else 255)
 
 
@@ -86,7 +86,7 @@ def test_a_palette_with_transparency_becomes_colour_and_alpha(transparency: int 
     with Image.open(tmp_path / "palette.png") as file:
         assert file.mode == "P"
     picture = read_picture(tmp_path / "palette.png")
-    assert picture.alpha is not None
+    assert picture.mode == "RGBA"
     index = np.asarray(image)
     alphas = [255, 255, 0, 255] if transparency == 2 else list(transparency)
     found = np.asarray(to_pil(picture))
@@ -138,12 +138,6 @@ def test_info_goes_through_pil_images() -> None:
     assert to_pil(from_pil(image)).info == {"icc_profile": b"profile"}
 
 
-def test_out_of_range_values_are_clamped_and_rounded_when_stored() -> None:
-    color = torch.tensor([-0.2, 0.4 / 255, 0.6 / 255, 1.3]).view(1, 1, 1, 4)
-    assert np.asarray(to_pil(Picture(color))).tolist() == [[0, 0, 1, 255]]
-    assert np.asarray(to_pil(Picture(color, levels=65535)))[0, 3] == 65535
-
-
 @pytest.mark.parametrize("mode", ["F", "LAB", "HSV"])
 def test_modes_that_would_lose_something_are_refused(mode: str) -> None:
     with pytest.raises(ValueError, match=f"images of mode {mode} are not supported"):
@@ -151,7 +145,7 @@ def test_modes_that_would_lose_something_are_refused(mode: str) -> None:
 
 
 def test_grey_values_beyond_16_bits_are_refused() -> None:
-    assert from_pil(Image.new("I", (2, 2), 65535)).color.max() == 1
+    assert from_pil(Image.new("I", (2, 2), 65535)).samples.max() == 65535
     with pytest.raises(ValueError, match="grey values from 65536 to 65536 do not fit 16 bits"):
         from_pil(Image.new("I", (2, 2), 65536))
 
@@ -192,7 +186,7 @@ def test_the_limit_is_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ValueError, match="more than the 34 allowed"):
         read_picture(tmp_path / "small.png", max_pixels=34)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3)  # Pillow's own limit does not get in the way
-    assert read_picture(tmp_path / "small.png", max_pixels=35).color.shape == (1, 1, 5, 7)
+    assert read_picture(tmp_path / "small.png", max_pixels=35).samples.shape == (1, 1, 5, 7)
     assert Image.MAX_IMAGE_PIXELS == 3
 
 
@@ -265,7 +259,7 @@ def test_a_write_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypa
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16"])
 def test_a_format_that_cannot_hold_the_picture_is_refused_and_leaves_nothing(mode: str, tmp_path: Path) -> None:
     picture = from_pil(IMAGES[mode][0]())
-    with pytest.raises(ValueError, match=f"cannot hold an image of mode {mode} .*; use .png"):
+    with pytest.raises(ValueError, match=rf"cannot hold an image of mode {mode}; use \.png"):
         write_picture(picture, tmp_path / "image.jpg")
     assert list(tmp_path.iterdir()) == []
 
@@ -280,5 +274,41 @@ def test_an_old_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_text("old")
     write_picture(from_pil(Image.fromarray(noise(5, 7))), path)
-    assert read_picture(path).color.shape == (1, 1, 5, 7)
+    assert read_picture(path).samples.shape == (1, 1, 5, 7)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_formats_that_would_lose_something_are_not_written(tmp_path: Path) -> None:
+    for name in ("image.gif", "image.bmp", "image.ico"):  # palettes; no EXIF, so no orientation
+        with pytest.raises(ValueError, match=r"no suffix of an image format that is written; use \.png"):
+            check_writable(tmp_path / name)
+
+
+def test_webp_is_lossless(tmp_path: Path) -> None:
+    pixels = noise(9, 8, 3)
+    write_picture(from_pil(Image.fromarray(pixels)), tmp_path / "image.webp")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "image.webp")), pixels)
+
+
+def test_a_file_that_may_not_be_read_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "image.png").write_bytes(b"x")
+
+    def forbid(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", forbid)
+    with pytest.raises(PermissionError, match=r"image\.png cannot be read: permission denied"):
+        read_picture(tmp_path / "image.png")
+
+
+def test_pixels_for_training_are_8_bit_and_nothing_else(tmp_path: Path) -> None:
+    pixels = noise(4, 5, 3)
+    Image.fromarray(pixels).save(tmp_path / "color.png")
+    np.testing.assert_array_equal(read_pixels(tmp_path / "color.png"), pixels)
+    assert read_pixels(tmp_path / "color.png", 1).shape == (4, 5, 1)
+    assert read_pixels(tmp_path / "color.png", 4)[..., 3].min() == 255
+    Image.fromarray(noise(4, 5)).save(tmp_path / "grey.png")
+    assert read_pixels(tmp_path / "grey.png").shape == (4, 5, 1)
+    Image.fromarray(noise(4, 5, dtype=np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match=r"deep\.png has more than 8 bits a channel"):
+        read_pixels(tmp_path / "deep.png")

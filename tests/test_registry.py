@@ -100,13 +100,10 @@ def test_lists_are_sorted_as_people_read_numbers():
 
 def test_a_model_is_built_with_its_registered_arguments_and_the_users():
     model = srzoo.create_model("edsr_x2", width=4, num_blocks=2)
-    assert (model.name, model.scales, model.overrides) == ("edsr_x2", (2,), {"width": 4, "num_blocks": 2})
+    assert (model.name, model.scales) == ("edsr_x2", (2,))
+    assert model.arguments == {"scale": 2, "channels": 3, "width": 4, "num_blocks": 2, "res_scale": 0.1}
     assert model.head.weight.shape == (4, 3, 3, 3)
     assert model.body[0].res_scale == 0.1
-
-
-def test_an_override_equal_to_the_registered_value_is_none():
-    assert srzoo.create_model("edsr_baseline_x2", num_blocks=1, width=64, res_scale=1.0).overrides == {"num_blocks": 1}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +151,7 @@ def toy_with_weights(tmp_path, monkeypatch) -> srzoo.SRModel:
         srzoo.save_model(held, path, dtype=torch.float16 if tag == "art" else None)
         row = Weights(model="toy_x2", tag=tag, file=path.name, sha256=file_sha256(path), license="MIT", source="us")
         rows.append(row)
-    monkeypatch.setattr("srzoo.hub.PRETRAINED", tmp_path)
+    monkeypatch.setattr("srzoo.hub.files", lambda package: tmp_path)
     registry._catalog.cache_clear()
     srzoo.register(replace(TOY, weights=tuple(rows)))
     return model
@@ -231,10 +228,21 @@ def test_the_same_record_twice_is_fine():
 
 def test_another_record_of_the_same_family_is_refused():
     srzoo.register(TOY)
-    other = replace(TOY, variants={"toy_other": {}})
+    other = replace(TOY, variants={"toy_other": {}}, model=Bicubic)
     with pytest.raises(ValueError, match="family 'toy' is defined twice"):
         srzoo.register(other)
     assert "toy_other_x2" not in srzoo.list_models()
+
+
+def test_a_notebooks_cell_can_be_run_again():
+    srzoo.register(TOY)
+    srzoo.register(replace(TOY, variants={"toy_other": {}}))
+    assert srzoo.list_models("toy*") == ["toy_other_x2", "toy_other_x12"]
+
+
+def test_a_built_in_family_cannot_be_replaced():
+    with pytest.raises(ValueError, match="is defined"):
+        srzoo.register(registry.architectures()["edsr"])
 
 
 def test_a_model_name_that_is_taken_is_refused_and_both_owners_are_named():

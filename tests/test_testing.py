@@ -46,6 +46,13 @@ class AnyScale(Sound):
         return self.scales[0]
 
 
+class IgnoresScale(Sound):
+    """Runs at any scale, always giving its own."""
+
+    def forward(self, lr: Tensor, scale: int | None = None) -> Tensor:
+        return super().forward(lr, self.scales[0])
+
+
 class EvenOnly(Sound):
     """Needs even sizes."""
 
@@ -105,14 +112,14 @@ class HaloTooSmall(Sound):
     """Claims less than it sees."""
 
     def halo(self, scale: int | None = None) -> int:
-        return 1
+        return super().halo(scale) - 1
 
 
 class HaloTooLarge(Sound):
     """Claims more than it sees."""
 
     def halo(self, scale: int | None = None) -> int:
-        return 3
+        return super().halo(scale) + 1
 
 
 class SeesAll(Sound):
@@ -187,6 +194,7 @@ def test_a_sound_model_passes() -> None:
     [
         (WrongSize, "check_scales"),
         (AnyScale, "check_scales"),
+        (IgnoresScale, "check_scales"),
         (EvenOnly, "check_scales"),
         (InPlace, "check_input_untouched"),
         (InPlaceInTraining, "check_input_untouched"),
@@ -241,8 +249,25 @@ def test_a_model_without_its_paper_is_caught(monkeypatch: pytest.MonkeyPatch) ->
     import sys
 
     monkeypatch.setattr(sys.modules[__name__], "__doc__", "Nothing said.")
-    with pytest.raises(ContractError, match="does not name the paper"):
+    with pytest.raises(ContractError, match="names the paper"):
         check_architecture(record(Sound))
+
+
+class Normalized(Sound):
+    """Sound, with batch norm and a learned gain: parameters that are no convolution."""
+
+    def __init__(self, *, scale: int, channels: int = 3, width: int = 8) -> None:
+        super().__init__(scale=scale, channels=channels, width=width)
+        self.norm = nn.BatchNorm2d(width)
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, lr: Tensor, scale: int | None = None) -> Tensor:
+        scale = self.check_scale(scale)
+        return F.pixel_shuffle(self.tail(F.relu(self.norm(self.head(lr)))) * self.gain, scale)
+
+
+def test_batch_norm_and_scalar_parameters_keep_the_contract() -> None:
+    check_architecture(record(Normalized))
 
 
 def test_trouble_inside_a_model_is_told_with_its_name() -> None:

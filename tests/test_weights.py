@@ -7,6 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import srzoo
+from srzoo.models.edsr import ARCH as EDSR_ARCH
 from srzoo.models.edsr import EDSR
 from srzoo.weights import (
     KEY,
@@ -26,6 +27,9 @@ def model() -> srzoo.SRModel:
     return srzoo.create_model("edsr_baseline_x2", width=6, num_blocks=1).eval()
 
 
+ARGUMENTS = {"scale": 2, "channels": 3, "width": 6, "num_blocks": 1, "res_scale": 1.0}
+
+
 @pytest.fixture
 def path(tmp_path) -> Path:
     return tmp_path / "a.safetensors"
@@ -34,7 +38,7 @@ def path(tmp_path) -> Path:
 def test_a_saved_model_comes_back_bit_by_bit(model, path):
     srzoo.save_model(model, path)
     found = srzoo.load_model(path)
-    assert (found.name, found.overrides, found.training) == (model.name, {"width": 6, "num_blocks": 1}, False)
+    assert (found.name, found.arguments, found.training) == (model.name, ARGUMENTS, False)
     own, theirs = model.state_dict(), found.state_dict()
     assert own.keys() == theirs.keys()
     assert all(torch.equal(own[key], theirs[key]) for key in own)
@@ -63,7 +67,7 @@ def test_half_precision_halves_the_file_and_loads_as_float32(model, path, tmp_pa
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
-def test_the_header_comes_back_with_name_and_overrides_from_the_model(model, path):
+def test_the_header_comes_back_with_name_and_arguments_from_the_model(model, path):
     given = Header(
         model="something else",
         license="CC-BY-4.0",
@@ -74,7 +78,7 @@ def test_the_header_comes_back_with_name_and_overrides_from_the_model(model, pat
     written = srzoo.save_model(model, path, header=given)
     found = read_header(path)
     assert found == written
-    assert (found.model, found.overrides) == ("edsr_baseline_x2", {"width": 6, "num_blocks": 1})
+    assert (found.model, found.arguments) == ("edsr_baseline_x2", ARGUMENTS)
     assert (found.license, found.source) == (given.license, given.source)
     assert (found.recipe, found.metrics) == (given.recipe, given.metrics)
     assert (found.schema, found.content) == (SCHEMA, content_hash(model.state_dict()))
@@ -171,7 +175,10 @@ def test_a_newer_schema_is_refused_whatever_else_it_holds(path):
     refused(path, f"has schema {SCHEMA + 1}, this srzoo reads up to {SCHEMA}; update srzoo")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"model": "a", "unknown": 1}', "{}", '{"schema": "one"}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"schema": "one"}', '{"model": null}', '{"model": "a", "recipe": 1}']
+)
+@pytest.mark.usefixtures("as_users_call")
 def test_a_header_that_makes_no_sense_is_refused(path, text):
     save_file({"x": torch.zeros(1)}, path, metadata={KEY: text})
     refused(path, "has an srzoo header that cannot be read")
@@ -240,3 +247,23 @@ def test_a_fault_while_writing_leaves_the_old_file_and_nothing_else(model, path,
         srzoo.save_model(srzoo.create_model("edsr_baseline_x3", width=6, num_blocks=1), path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_field_of_a_later_srzoo_is_passed_over(path):
+    save_file({"x": torch.zeros(1)}, path, metadata={KEY: json.dumps({"model": "a", "later": 1})})
+    assert read_header(path).model == "a"
+
+
+def test_a_header_that_json_cannot_hold_is_refused(model, path):
+    with pytest.raises(ValueError, match="must be plain JSON values"):
+        srzoo.save_model(model, path, header=Header(model="", metrics={"psnr": float("inf")}))
+    assert not path.exists()
+
+
+def test_a_file_means_the_same_when_a_registered_default_changes(path, monkeypatch):
+    model = srzoo.create_model("edsr_baseline_x2", width=6, num_blocks=1).eval()
+    srzoo.save_model(model, path)
+    monkeypatch.setitem(EDSR_ARCH.variants["edsr_baseline"], "res_scale", 0.1)
+    assert srzoo.create_model("edsr_baseline_x2", width=6, num_blocks=1).body[0].res_scale == 0.1
+    lr = torch.rand(1, 3, 5, 7)
+    assert torch.equal(srzoo.load_model(path)(lr), model(lr))

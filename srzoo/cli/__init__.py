@@ -39,21 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)
-    except (
-        ValueError,
-        TypeError,
-        FileNotFoundError,
-        FileExistsError,
-        NotADirectoryError,
-        PermissionError,
-    ) as error:
-        if os.environ.get("SRZOO_TRACEBACK"):
-            raise
-        sys.stderr.write(f"srzoo: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("srzoo: interrupted\n")
-        return 130
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         sys.stderr.close()
         return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("srzoo: interrupted\n")
+        return 130
+    except (ValueError, TypeError, OSError, MemoryError, RuntimeError) as error:
+        is_memory = "memory" in f"{type(error).__name__} {error}".lower()
+        if os.environ.get("SRZOO_TRACEBACK") or (isinstance(error, RuntimeError) and not is_memory):
+            raise
+        hint = "; there is not enough memory, try a smaller image, --tile or --batch-size" if is_memory else ""
+        sys.stderr.write(f"srzoo: {str(error) or type(error).__name__}{hint}\n")
+        return 2

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from srzoo.registry import broken_plugins, list_models, model_info
@@ -25,7 +26,10 @@ def row(name: str) -> dict[str, Any]:
         "scales": list(info.scales),
         "parameters": info.parameters,
         "halo": {f"x{scale}": halo for scale, halo in info.halo.items()},
-        "weights": [{"tag": w.tag, "license": w.license, "metrics": dict(w.metrics)} for w in info.weights],
+        "weights": [
+            {"tag": w.tag, "license": w.license, "metrics": {name: dict(scores) for name, scores in w.metrics.items()}}
+            for w in info.weights
+        ],
         "title": info.title,
     }
 
@@ -35,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     rows = [row(name) for name in list_models(args.pattern, pretrained=args.pretrained)]
     if not rows:
         raise ValueError(f"no model matches {args.pattern!r}; `srzoo list` shows them all")
+    for plugin in broken_plugins():
+        sys.stderr.write(f"srzoo: plug-in {plugin.name} ({plugin.target}) could not be loaded: {plugin.error}\n")
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -52,20 +58,13 @@ def run(args: argparse.Namespace) -> int:
         table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=heading == "model")
     for entry in rows:
         weights = entry["weights"]
-        scores = [
-            f"{value:.2f}"
-            for key, value in (weights[0]["metrics"] if weights else {}).items()
-            if key.startswith("Set5")
-        ]
+        scores = weights[0]["metrics"].get("Set5", {}).values() if weights else ()
         table.add_row(
             entry["name"],
             ", ".join(f"x{scale}" for scale in entry["scales"]),
             f"{entry['parameters']:,}",
             ", ".join(w["tag"] for w in weights) or ("none needed" if not entry["parameters"] else "-"),
-            " / ".join(scores),
+            " / ".join(f"{score:.2f}" for score in scores),
         )
     Console().print(table)
-    errors = Console(stderr=True)
-    for plugin in broken_plugins():
-        errors.print(f"plug-in {plugin.name} ({plugin.target}) could not be loaded: {plugin.error}")
     return 0

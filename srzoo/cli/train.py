@@ -14,8 +14,7 @@ import torch
 from srzoo.architecture import SRModel
 from srzoo.data import PatchSource, pairs_from_hr
 from srzoo.data.cache import cache_root
-from srzoo.metrics import Protocol
-from srzoo.registry import create_model, load_model
+from srzoo.registry import create_model, open_model
 from srzoo.train import (
     BarProgress,
     Callback,
@@ -71,8 +70,8 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     parser.add_argument("--schedule", choices=("halving", "cosine"), default="halving")
-    parser.add_argument("--halve-every", type=int, default=200_000, metavar="N", help="steps, for --schedule halving")
-    parser.add_argument("--warmup", type=int, default=200, metavar="N", help="steps, for --schedule cosine")
+    parser.add_argument("--halve-every", type=int, metavar="N", help="steps, for --schedule halving (default: 200000)")
+    parser.add_argument("--warmup", type=int, metavar="N", help="steps, for --schedule cosine (default: 200)")
     for name, kind in (
         ("steps", int), ("batch_size", int), ("patch_size", int), ("lr", float), ("clip_norm", float),
         ("ema_decay", float), ("seed", int), ("validate_every", int),
@@ -129,14 +128,21 @@ def _start_model(args: argparse.Namespace) -> SRModel:
     """The model to train, with the start the user asked for."""
     model = create_model(args.model, pretrained=args.pretrained, **parse_overrides(args.set))
     if args.init:
-        is_file = args.init.endswith(".safetensors")
-        started = warm_start(model, load_model(args.init) if is_file else create_model(args.init, pretrained=True))
+        if args.pretrained or "." in args.model:
+            raise ValueError("--init and pretrained weights are two starts; give one of them")
+        started = warm_start(model, open_model(args.init))
         LOGGER.info("started from %s: %d tensors copied, %d fresh", args.init, len(started.copied), len(started.fresh))
     return model
 
 
 def _config(args: argparse.Namespace) -> TrainConfig:
-    schedule = Halving(args.halve_every) if args.schedule == "halving" else Cosine(args.warmup)
+    other = {"halving": "warmup", "cosine": "halve_every"}[args.schedule]
+    if getattr(args, other) is not None:
+        raise ValueError(f"--{other.replace('_', '-')} does not go with --schedule {args.schedule}")
+    if args.schedule == "halving":
+        schedule = Halving() if args.halve_every is None else Halving(args.halve_every)
+    else:
+        schedule = Cosine() if args.warmup is None else Cosine(args.warmup)
     names = (
         "steps", "batch_size", "patch_size", "lr", "clip_norm", "seed", "validate_every", "checkpoint_every",
         "log_every", "minutes", "precision", "device",
@@ -164,34 +170,29 @@ def run(args: argparse.Namespace) -> int:
     data = PatchSource(args.data, scales=model.scales, channels=model.channels, weights=weights)
     validation = {}
     if args.validation:
-        name = Path(args.validation).name
-        for scale in model.scales:
-            label = name if len(model.scales) == 1 else f"{name} x{scale}"
-            validation[label] = pairs_from_hr(args.validation, scale)
+        pairs = [pair for scale in model.scales for pair in pairs_from_hr(args.validation, scale)]
+        validation[Path(args.validation).resolve().name] = pairs
     folder = _folder(args)
     callbacks: list[Callback] = [JsonLines(folder / "log.jsonl")]
     if not (args.quiet or args.json):
         callbacks.append(BarProgress() if sys.stderr.isatty() else PlainProgress())
     trainer = Trainer(model, data, config, folder=folder, validation=validation, callbacks=callbacks)
-    if args.resume:
-        trainer.resume()
+    if args.resume and not trainer.resume():
+        LOGGER.info("there is nothing to resume in %s; starting at step 0", folder)
     trained = trainer.fit()
     assert isinstance(trained, SRModel)
     scores = trainer.validate()
     target = folder / f"{model.name}.safetensors"
-    metrics = (
-        {**scores, **{f"protocol x{scale}": str(Protocol.paper(scale)) for scale in model.scales}} if scores else {}
-    )
-    save_model(trained, target, header=Header(model=model.name, recipe=trainer.recipe(), metrics=metrics))
+    save_model(trained, target, header=Header(model=model.name, recipe=trainer.recipe(), metrics=scores))
     result = {
         "weights": str(target),
         "steps": trainer.step,
         "of": config.steps,
         "seconds": round(trainer.seconds),
-        **scores,
+        "scores": scores,
     }
     if args.json:
         print(json.dumps(result, indent=2))
     else:
-        print(f"{target} after step {trainer.step} of {config.steps}; use it with srzoo.load_model({str(target)!r})")
+        print(f"{target} after step {trainer.step} of {config.steps}; use it: srzoo upscale photo.png --model {target}")
     return 0

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from srzoo.data.folders import find_images
-from srzoo.device import describe_device
 from srzoo.image import MAX_PIXELS, check_writable, read_picture, write_picture
+from srzoo.registry import list_models
 from srzoo.upscaling import Upscaler
-from srzoo.upscaling.upscaler import DEFAULT_TILE
+from srzoo.upscaling.upscaler import DEFAULT_MODEL, DEFAULT_TILE
 from srzoo.upscaling.upscaler import Progress as TileProgress
 
 
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="image file or folder")
     parser.add_argument("-o", "--output", metavar="OUT", help="file (for one image) or existing folder to write to")
-    parser.add_argument("--model", help="model name (default: edsr_baseline at --scale, or x4)")
+    parser.add_argument("--model", help="model name or weight file (default: edsr_baseline at --scale, or x4)")
     parser.add_argument("--scale", type=int, help="upscaling factor")
     parser.add_argument(
         "--tta",
@@ -72,6 +72,8 @@ def plan(inputs: list[str], output: str | None, scale: int) -> list[Job]:
         FileNotFoundError: If an input, or the output folder, does not exist.
         ValueError: If several images would go to one file.
     """
+    if "" in inputs or output == "":
+        raise ValueError("an input or the output is empty; was a variable not set?")
     target = Path(output) if output is not None else None
     into_folder = target is not None and (target.is_dir() or not target.suffix)
     if into_folder and target is not None and not target.is_dir():
@@ -136,44 +138,61 @@ def _do(job: Job, upscaler: Upscaler, args: argparse.Namespace, progress: TilePr
         raise FileExistsError(f"{job.output} exists; --overwrite replaces it")
     check_writable(job.output)
     start = time.perf_counter()
-    picture = upscaler.picture(read_picture(job.input, args.max_pixels), progress)
+    picture = read_picture(job.input, args.max_pixels)
+    check_writable(job.output, picture.mode)
+    picture = upscaler.picture(picture, progress)
     write_picture(picture, job.output)
     job.status, job.seconds = "done", round(time.perf_counter() - start, 3)
-    job.size = (picture.color.shape[-1], picture.color.shape[-2])
+    job.size = (picture.samples.shape[-1], picture.samples.shape[-2])
 
 
-def _tell(job: Job, args: argparse.Namespace) -> None:
+def _tell(job: Job, args: argparse.Namespace, model: str) -> None:
     """One line for a finished job."""
     if job.error is not None:
         sys.stderr.write(f"srzoo: {job.error}\n")
     elif not (args.quiet or args.json) and job.size is not None:
-        print(f"{job.input} -> {job.output} ({job.size[0]}x{job.size[1]}, {job.seconds:.1f} s)")
+        print(f"{job.input} -> {job.output} ({job.size[0]}x{job.size[1]}, {model}, {job.seconds:.1f} s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Upscale everything; a bad file in a batch is reported and the job goes on."""
-    name = args.model or f"edsr_baseline_x{args.scale or 4}"
+    """Upscale everything; a bad file in a batch is reported and the job goes on.
+
+    Exit code 0 if all went well, 1 if some images failed, 2 if all did.
+    """
+    name = args.model or default_model(args.scale)
     upscaler = Upscaler(name, scale=args.scale, device=args.device, tta=args.tta, tile=args.tile)
     jobs = plan(args.inputs, args.output, upscaler.scale)
     alone = len(jobs) == 1 and not Path(args.inputs[0]).is_dir()
-    if not (args.quiet or args.json):
-        sys.stderr.write(f"{name} on {describe_device(upscaler.device)}\n")
     with _progress(not (args.quiet or args.json), len(jobs)) as listener:
         for number, job in enumerate(jobs, start=1):
             try:
                 if not alone:
                     Path(job.output).parent.mkdir(parents=True, exist_ok=True)
                 _do(job, upscaler, args, listener(number, job.input))
-            except (ValueError, OSError) as error:
-                if alone:
-                    raise
+            except (ValueError, OSError, MemoryError) as error:
                 job.status = "exists" if isinstance(error, FileExistsError) else "failed"
-                job.error = str(error)
-            _tell(job, args)
-    failed = sum(job.status == "failed" for job in jobs)
+                job.error = str(error) or type(error).__name__
+            _tell(job, args, name)
+    failed = sum(job.status == "failed" or (alone and job.status == "exists") for job in jobs)
     if args.json:
         result = {"model": name, "scale": upscaler.scale, "tta": args.tta, "device": str(upscaler.device)}
         print(json.dumps({**result, "images": [asdict(job) for job in jobs]}, indent=2))
-    elif failed:
+    elif failed and not alone:
         sys.stderr.write(f"srzoo: {failed} of {len(jobs)} images failed\n")
-    return 1 if failed else 0
+    return 2 if failed == len(jobs) else 1 if failed else 0
+
+
+def default_model(scale: int | None) -> str:
+    """The model that upscales where none is named.
+
+    Raises:
+        ValueError: If there are no weights for the scale.
+    """
+    if scale is None:
+        return DEFAULT_MODEL
+    family = DEFAULT_MODEL.rpartition("_x")[0]
+    there = list_models(f"{family}_x*", pretrained=True)
+    if f"{family}_x{scale}" not in there:
+        scales = ", ".join(name.rpartition("_x")[2] for name in there)
+        raise ValueError(f"scale {scale} is not offered; {family} has weights for {scales}")
+    return f"{family}_x{scale}"

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from srzoo.data.folders import find_images
+from srzoo.files import replacing
+from srzoo.image import read_pixels
 from srzoo.resize import imresize
 
 LOGGER = logging.getLogger("srzoo")
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+FORMAT = 1
+"""Part of every cache's key: raised when decoding or LR images change."""
 Pixels = np.ndarray
 Report = Callable[[int, int, str], None]
 """Called with (done, total, what) while a cache is built."""
@@ -78,15 +80,17 @@ class PixelCache:
             FileNotFoundError: If the folder does not exist or holds no image.
             ValueError: If none of its images can be read.
         """
+        folder = Path(folder).resolve()
         paths = find_images(folder)
-        state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        key = hashlib.sha256(json.dumps([channels, state]).encode()).hexdigest()[:16]
+        files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        state = [FORMAT, channels, str(folder), files]
+        key = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
         target = (root or cache_root()) / "images" / key
         if not (target / "index.json").exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{key}."))
             try:
-                _decode_all(paths, Path(folder), channels, work, report)
+                _decode_all(paths, folder, channels, work, report)
                 work.rename(target)
             except OSError:
                 if not (target / "index.json").exists():  # else another process was faster
@@ -103,19 +107,14 @@ class PixelCache:
         target = self.folder / f"lr_x{scale}.bin"
         if target.exists():
             return
-        handle, work = tempfile.mkstemp(dir=self.folder, prefix=f".lr_x{scale}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for i, entry in enumerate(self.entries):
-                    hr = self.image(i)[: entry.height // scale * scale, : entry.width // scale * scale]
-                    if hr.size:
-                        lr = imresize(torch.from_numpy(hr.copy()).permute(2, 0, 1), scale=1 / scale)
-                        file.write(lr.permute(1, 2, 0).contiguous().numpy().tobytes())
-                    if report:
-                        report(i + 1, len(self.entries), f"LR x{scale}")
-            Path(work).replace(target)
-        finally:
-            Path(work).unlink(missing_ok=True)
+        with replacing(target) as work, open(work, "wb") as file:
+            for i, entry in enumerate(self.entries):
+                hr = self.image(i)[: entry.height // scale * scale, : entry.width // scale * scale]
+                if hr.size:
+                    lr = imresize(torch.from_numpy(hr.copy()).permute(2, 0, 1), scale=1 / scale)
+                    file.write(lr.permute(1, 2, 0).contiguous().numpy().tobytes())
+                if report:
+                    report(i + 1, len(self.entries), f"LR x{scale}")
 
     def image(self, i: int, scale: int = 1) -> Pixels:
         """Image `i` as a read-only view, h w c: HR at scale 1, else the LR of that scale (see `prepare`)."""
@@ -140,9 +139,8 @@ def _decode_all(paths: Iterable[Path], folder: Path, channels: int, work: Path, 
         for i, path in enumerate(paths):
             name = path.relative_to(folder).as_posix()
             try:
-                with Image.open(path) as image:
-                    pixels = np.asarray(image.convert(MODES[channels]))
-            except Exception as error:  # Pillow's decoders raise many kinds; each is a bad file
+                pixels = read_pixels(path, channels)
+            except (ValueError, OSError) as error:
                 skipped.append(f"{name}: {error}")
                 LOGGER.warning("left out %s: %s", name, error)
                 continue

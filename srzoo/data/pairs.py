@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
 from srzoo.data.folders import find_images
+from srzoo.image import read_pixels
 from srzoo.resize import imresize
 
 
@@ -33,11 +32,9 @@ def pairs_from_hr(folder: str | Path, scale: int) -> list[Pair]:
     pairs = []
     for path in find_images(folder):
         try:
-            with Image.open(path) as image:
-                pixels = np.array(image if image.mode == "L" else image.convert("RGB"))
-        except Exception as error:  # Pillow's decoders raise many kinds; each is a bad file
+            hr = torch.from_numpy(read_pixels(path).copy()).permute(2, 0, 1)
+        except PermissionError as error:
             raise ValueError(f"{path} cannot be read ({error})") from error
-        hr = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
         height, width = (side // scale * scale for side in hr.shape[-2:])
         if not (height and width):
             raise ValueError(f"{path} is smaller than {scale} pixels")

@@ -55,6 +55,8 @@ class Protocol:
             raise ValueError(f"image has {channels} channels; a protocol scores 1 (grey) or 3 (RGB)")
         if min(height, width) <= 2 * self.border:
             raise ValueError(f"a border of {self.border} leaves nothing of an image of {height}x{width}")
+        if image.device.type in ("mps", "xpu"):
+            image = image.cpu()  # where there may be no float64
         image = image.double().clamp(0, 1)
         if self.quantize:
             image = (image * 255).round() / 255

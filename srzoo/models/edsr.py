@@ -75,7 +75,16 @@ ARCH = Architecture(
             sha256="354afa42cc72fdb16e458f0f8b7cf3d246f7589619cd8852f6fd190cec5a5c77",
             license="CC-BY-SA-4.0",
             source="srzoo, trained on 948 crops of 471 freely licensed photographs",
-            metrics={"Set5": 37.4177, "Set14": 32.8881},
+            metrics={"Set5": {"x2": 37.4177}, "Set14": {"x2": 32.8881}},
+        ),
+        Weights(
+            model="edsr_baseline_x4",
+            tag="photos",
+            file="edsr_baseline_x4.photos.safetensors",
+            sha256="3b9a26663831f529c80ca9c3a5750a048df83ca9556ee968da29c1cbbd5a7319",
+            license="CC-BY-SA-4.0",
+            source="srzoo, trained on 948 crops of 471 freely licensed photographs",
+            metrics={"Set5": {"x4": 31.3943}, "Set14": {"x4": 28.0333}},
         ),
     ),
 )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -57,11 +58,12 @@ class MDSR(SRModel):
             ValueError: If the model does not offer `scale`.
         """
         self.check_scale(scale)
-        alone = MDSR(scales=(scale,), channels=self.channels, width=self.width, num_blocks=self.num_blocks)
+        with torch.device("meta"):  # every part is replaced
+            alone = MDSR(scales=(scale,), channels=self.channels, width=self.width, num_blocks=self.num_blocks)
         alone.shift, alone.head, alone.body, alone.tail = self.shift, self.head, self.body, self.tail
         for part in ("pre", "upsample"):
             getattr(alone, part).branches[f"x{scale}"] = getattr(self, part).branch(scale)
-        alone.name, alone.overrides = self.name, {**self.overrides, "scales": (scale,)}
+        alone.name, alone.arguments = self.name, {**self.arguments, "scales": (scale,)}
         return alone.train(self.training)
 
     def forward(self, lr: Float[Tensor, "b c h w"], scale: int | None = None) -> Float[Tensor, "b c H W"]:

@@ -1,8 +1,6 @@
 """Training state as one safetensors file: tensors by path, everything else as JSON. No pickle."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from srzoo.files import replacing
+
+FORMAT = "1"
+
 
 def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """`value` with each tensor moved to `tensors` and replaced by its path."""
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().contiguous().clone()  # clone: safetensors refuses shared memory
-        return {"tensor": path}
+        name = f"{len(tensors)}{path}"  # numbered: keys may hold slashes themselves
+        tensors[name] = value.detach().cpu().contiguous().clone()  # clone: safetensors refuses shared memory
+        return {"tensor": name}
     if isinstance(value, dict):
         return {"dict": [[k, _split(v, f"{path}/{k}", tensors)] for k, v in value.items()]}
     if isinstance(value, list | tuple):
@@ -42,13 +45,8 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     tree = _split(state, "", tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, work = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        save_file(tensors, work, metadata={"state": json.dumps(tree)})
-        Path(work).replace(path)
-    finally:
-        Path(work).unlink(missing_ok=True)
+    with replacing(path) as work:
+        save_file(tensors, work, metadata={"srzoo_checkpoint": json.dumps({"format": FORMAT, "state": tree})})
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -63,8 +61,10 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
         raise FileNotFoundError(f"{path} does not exist; a run writes checkpoint.safetensors into its folder")
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            tree = json.loads((file.metadata() or {})["state"])
-            return _join(tree, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+            found = json.loads((file.metadata() or {})["srzoo_checkpoint"])
+            if found["format"] != FORMAT:
+                raise ValueError(f"format {found['format']}, this srzoo reads {FORMAT}")
+            return _join(found["state"], {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     except (KeyError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a training checkpoint of srzoo ({error})") from error
     except Exception as error:  # SafetensorError has no public base

@@ -1,7 +1,7 @@
 """Everything a training run is told, in one place."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 
@@ -82,6 +82,8 @@ class TrainConfig:
         for name in ("steps", "batch_size", "patch_size", "validate_every", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; it must be 0 or more")
         if not self.lr > 0:
             raise ValueError(f"lr is {self.lr}; it must be positive")
         if self.precision not in ("auto", "fp32", "bf16", "fp16"):
@@ -93,7 +95,8 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as plain JSON values; the schedule is named by its class."""
-        return {**asdict(self), "schedule": {"kind": type(self.schedule).__name__, **vars(self.schedule)}}
+        schedule = asdict(self.schedule) if is_dataclass(self.schedule) else vars(self.schedule)
+        return {**asdict(self), "schedule": {"kind": type(self.schedule).__name__, **schedule}}
 
     def trajectory(self) -> dict[str, Any]:
         """What decides the sequence of weights: all but where and how often things are run and written."""

@@ -1,11 +1,13 @@
 """The Trainer: one visible loop, any network from LR to SR."""
 
 import copy
+import json
 import logging
+import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from srzoo.architecture import SRModel
-from srzoo.benchmark import evaluate, mean_psnr, mean_ssim
+from srzoo.benchmark import call_model, check_channels, measure
 from srzoo.data.pairs import Pair
 from srzoo.device import fast_precision, pick_device, to_channels_last
 from srzoo.train.callbacks import Callback, Row
@@ -75,6 +77,26 @@ def _held_interrupt() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
+def _name(thing: object) -> str:
+    """The registered name of a model, else the name of the class or function."""
+    return getattr(thing, "name", "") or getattr(thing, "__qualname__", type(thing).__qualname__)
+
+
+def flat_scores(scores: Mapping[str, Mapping[str, Mapping[str, float | int | str]]]) -> dict[str, float]:
+    """Scores as one row of a log: `Set5 x2 psnr` and so on.
+
+    Examples:
+        >>> flat_scores({"Set5": {"x2": {"psnr": 37.4, "ssim": 0.958, "images": 5, "protocol": "Y"}}})
+        {'Set5 x2 psnr': 37.4, 'Set5 x2 ssim': 0.958}
+    """
+    return {
+        f"{name} {scale} {key}": float(entry[key])
+        for name, scales in scores.items()
+        for scale, entry in scales.items()
+        for key in ("psnr", "ssim")
+    }
+
+
 class Trainer:
     """Trains any `nn.Module` from LR to SR.
 
@@ -91,7 +113,8 @@ class Trainer:
         callbacks: Told of every logged row, see `srzoo.train.callbacks`.
 
     Raises:
-        ValueError: If an image is too small for the patch, or the model does not offer the data's scales.
+        ValueError: If an image is too small for the patch, or the model has no parameters, or does not offer the
+            scales or channels of the data or the validation pairs.
 
     Examples:
         ```python
@@ -109,18 +132,23 @@ class Trainer:
         *,
         folder: str | Path | None = None,
         loss: Callable[[Tensor, Tensor], Tensor] = l1_loss,
-        validation: dict[str, Sequence[Pair]] | None = None,
+        validation: Mapping[str, Sequence[Pair]] | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         data.check(config.patch_size)
+        self.validation = dict(validation or {})
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError(f"{_name(model)} has no parameters to train")
         if isinstance(model, SRModel):
-            for scale in data.scales:
+            pairs = [pair for some in self.validation.values() for pair in some]
+            for scale in (*data.scales, *(pair.scale for pair in pairs)):
                 model.check_scale(scale)
+            for pair in pairs:
+                check_channels(model.channels, pair)
         self.config = config
         self.data = data
         self.folder = Path(folder) if folder is not None else None
         self.loss = loss
-        self.validation = validation or {}
         self.callbacks = callbacks
         self.device = pick_device(config.device)
         self.precision = fast_precision(self.device) if config.precision == "auto" else config.precision
@@ -156,7 +184,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * config.schedule.factor(self.step, config.steps)
         with torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32"):
-            sr = self.model(batch.lr, batch.scale) if isinstance(self.model, SRModel) else self.model(batch.lr)
+            sr = call_model(self.model, batch.lr, batch.scale)
         loss = self.loss(sr.float(), batch.hr)
         self.scaler.scale(loss).backward()
         if config.clip_norm is not None:
@@ -199,17 +227,23 @@ class Trainer:
                     mean_loss = torch.stack(losses).mean().item()  # waits for the device
                     now = time.monotonic()
                     self.seconds += now - since
+                    if not math.isfinite(mean_loss):
+                        self._check_finite()  # fp16 skips steps that overflow; then the weights are still sound
                     self._tell(loss=mean_loss, steps_per_second=len(losses) / (now - since))
                     losses, since = [], time.monotonic()
                 if self.validation and (last or self.step % config.validate_every == 0):
-                    self._tell(**self.validate())
-                    since = time.monotonic()
+                    pause = time.monotonic()
+                    self._tell(**flat_scores(self.validate()))
+                    since += time.monotonic() - pause
                 if last or out_of_time or self.step % config.checkpoint_every == 0:
+                    pause = time.monotonic()
+                    self._check_finite()
                     self.save()
-                    since = time.monotonic()
+                    since += time.monotonic() - pause
                 if out_of_time:
                     break
         except KeyboardInterrupt:
+            self.seconds += time.monotonic() - since
             self.save()
             raise
         finally:
@@ -217,13 +251,17 @@ class Trainer:
                 callback.close()
         return self.averaged
 
-    def validate(self) -> dict[str, float]:
-        """Mean PSNR in dB and SSIM of the averaged weights on each validation set, in fp32."""
-        row: dict[str, float] = {}
-        for name, pairs in self.validation.items():
-            scores = evaluate(self.averaged, pairs, device=self.device)
-            row[f"{name} psnr"], row[f"{name} ssim"] = mean_psnr(scores), mean_ssim(scores)
-        return row
+    def validate(self) -> dict[str, dict[str, dict[str, float | int | str]]]:
+        """Scores of the averaged weights on the validation sets: set -> scale -> psnr, ssim, images, protocol."""
+        return measure(self.averaged, self.validation)
+
+    def _check_finite(self) -> None:
+        """Stop a run that has diverged, before its weights take the place of the last good checkpoint."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            kept = f"; the checkpoint of an earlier step is in {self.folder}" if self.folder else ""
+            raise ValueError(
+                f"the weights are no longer finite at step {self.step}; lower lr or set clip_norm and start anew{kept}"
+            )
 
     def _tell(self, **values: float) -> None:
         row: Row = {"step": self.step, "seconds": round(self.seconds, 2), **values}
@@ -231,8 +269,11 @@ class Trainer:
             callback.log(row, self.config.steps)
 
     def _trajectory(self) -> dict[str, Any]:
-        """What decides the sequence of weights, apart from model and images."""
-        return {**self.config.trajectory(), "scales": list(self.data.scales)}
+        """What decides the sequence of weights, apart from the images."""
+        arguments = dict(self.model.arguments) if isinstance(self.model, SRModel) else {}
+        told = {"model": _name(self.model), "arguments": arguments, "loss": _name(self.loss)}
+        told |= {**self.config.trajectory(), "scales": list(self.data.scales)}
+        return json.loads(json.dumps(told))  # tuples become lists, as they do on the way through a file
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on as if nothing had happened."""
@@ -254,9 +295,9 @@ class Trainer:
             ValueError: If the run was started with other settings, other images or another model.
         """
         then, now = state["trajectory"], self._trajectory()
-        changed = [key for key in now if then.get(key) != now[key]]
+        changed = [key for key in now if key in then and then[key] != now[key]]  # others are a later srzoo's
         if changed:
-            told = "; ".join(f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in changed)
+            told = "; ".join(f"{key} was {then[key]!r}, is {now[key]!r}" for key in changed)
             raise ValueError(f"the run to resume had other settings ({told}); give the same ones or start anew")
         if state["data"] != self.data.fingerprint:
             raise ValueError(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 
@@ -46,13 +46,13 @@ def plan_tiles(height: int, width: int, tile: int, halo: int) -> Iterator[Tile]:
 
 def run_tiled(
     run: Callable[[Tensor], Tensor],
-    lr: Float[Tensor, "b c h w"],
+    lr: Shaped[Tensor, "b c h w"],
     *,
     scale: int,
     tile: int,
     halo: int,
     progress: Callable[[int, int], None] | None = None,
-) -> Float[Tensor, "b c H W"]:
+) -> Shaped[Tensor, "b c H W"]:
     """`run(lr)`, computed tile by tile: equal to the whole if `halo` is the model's receptive-field radius.
 
     Each tile is run with `halo` more pixels on the sides where the image goes on; at the image's own edges the

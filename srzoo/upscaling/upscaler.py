@@ -13,7 +13,7 @@ from srzoo.architecture import SRModel
 from srzoo.color import rgb_to_grey
 from srzoo.device import pick_device, to_channels_last
 from srzoo.image import Picture, check_writable, from_pil, read_picture, to_pil, write_picture
-from srzoo.registry import create_model
+from srzoo.registry import open_model
 from srzoo.resize import imresize
 from srzoo.tta import SelfEnsemble, dihedral, flips
 from srzoo.upscaling.tiling import run_tiled
@@ -29,7 +29,8 @@ class Upscaler:
     """A model ready to upscale many images.
 
     Args:
-        model: Model name (its weights are loaded), or a model, which is moved to the device and set to eval mode.
+        model: Model name (its weights are loaded), path of a weight file, or a model, which is moved to the
+            device and set to eval mode.
         scale: Which of a multi-scale model's scales; None takes a single-scale model's own.
         device: "auto" (cuda, mps, xpu, cpu: the first there is), or a torch device.
         tta: "none", "flips" (mean of 4) or "x8" (mean of 8: EDSR+, about +0.1 dB at 8 times the time).
@@ -50,7 +51,7 @@ class Upscaler:
 
     def __init__(
         self,
-        model: str | SRModel = DEFAULT_MODEL,
+        model: str | Path | SRModel = DEFAULT_MODEL,
         *,
         scale: int | None = None,
         device: str | torch.device = "auto",
@@ -63,7 +64,7 @@ class Upscaler:
         if tile < 1:
             raise ValueError(f"tile is {tile}; it must be at least 1")
         self.device = pick_device(device)
-        network = create_model(model, pretrained=True) if isinstance(model, str) else model
+        network = open_model(model) if isinstance(model, str | Path) else model
         self.scale = network.check_scale(scale)
         self.tta = tta
         self.tile = tile
@@ -104,7 +105,9 @@ class Upscaler:
             raise TypeError("output is for images given as a path; save the returned image yourself")
         if isinstance(image, str | Path):
             target = check_writable(output if output is not None else self.output_path(image))
-            return write_picture(self.picture(read_picture(image), progress), target)
+            picture = read_picture(image)
+            check_writable(target, picture.mode)
+            return write_picture(self.picture(picture, progress), target)
         if isinstance(image, Image.Image):
             return to_pil(self.picture(from_pil(image), progress))
         if isinstance(image, np.ndarray):
@@ -120,11 +123,8 @@ class Upscaler:
 
     def picture(self, picture: Picture, progress: Progress | None = None) -> Picture:
         """A `Picture` upscaled: colour by the model, alpha by bicubic."""
-        color = self._run(picture.color, progress)
-        alpha = picture.alpha
-        if alpha is not None:
-            alpha = imresize(alpha, scale=self.scale).clamp(0, 1)
-        return Picture(color, alpha, picture.levels, picture.info)
+        samples = self._upscale(picture.samples, picture.levels, progress)
+        return Picture(samples, picture.levels, picture.info)
 
     def _array(self, image: np.ndarray, progress: Progress | None) -> np.ndarray:
         if image.ndim not in (2, 3) or 0 in image.shape:
@@ -143,34 +143,35 @@ class Upscaler:
         batch = image if image.ndim == 4 else image[None]
         if not is_bytes and batch.max() > 2:  # a little overshoot is fine
             raise ValueError(f"the image runs up to {batch.max():g}; floating-point images are in [0, 1]")
-        x = batch.float() / 255 if is_bytes else batch.float()
-        if x.shape[1] in (2, 4) and self.model.channels != x.shape[1]:
-            color, alpha = x[:, :-1], x[:, -1:]
-            sr = torch.cat([self._run(color, progress), imresize(alpha, scale=self.scale).clamp(0, 1)], dim=1)
-        else:
-            sr = self._run(x, progress)
-        sr = (sr * 255).round().to(torch.uint8) if is_bytes else sr.to(image.dtype)
+        sr = self._upscale(batch, 255 if is_bytes else None, progress)
         return sr if image.ndim == 4 else sr[0]
 
     @torch.inference_mode()
-    def _run(self, color: Tensor, progress: Progress | None) -> Tensor:
-        """Images b c h w in [0, 1] through the model in tiles, clamped; grey through RGB models as three channels."""
-        given, wanted = color.shape[1], self.model.channels
-        through_rgb = given == 1 and wanted == 3
-        if through_rgb:
-            color = color.expand(-1, 3, -1, -1)
-        elif given != wanted:
-            raise ValueError(f"the image has {given} channels, the model takes {wanted}")
+    def _upscale(self, x: Tensor, levels: int | None, progress: Progress | None) -> Tensor:
+        """Images b c h w, larger, of the same dtype: integers from 0 to `levels`, or floats in [0, 1] if None.
 
-        dtype = next((p.dtype for p in self.model.parameters()), color.dtype)  # half and double models, too
+        The last of two or four channels is alpha, unless the model takes as many: it goes through bicubic.
+        """
+        channels, wanted = x.shape[1], self.model.channels
+        if channels in (2, 4) and channels != wanted:
+            color = self._upscale(x[:, :-1], levels, progress)
+            alpha = imresize(x[:, -1:].float(), scale=self.scale).clamp(0, levels or 1)
+            return torch.cat([color, (alpha.round() if levels else alpha).to(x.dtype)], dim=1)
+        through_rgb = channels == 1 and wanted == 3  # grey as three equal channels
+        if channels != wanted and not through_rgb:
+            raise ValueError(f"the image has {channels} channels, the model takes {wanted}")
+        dtype = next((p.dtype for p in self.model.parameters()), torch.float32)  # half and double models, too
+        exact = torch.promote_types(dtype, torch.float32)
 
         def run(window: Tensor) -> Tensor:
-            window = window.to(self.device, dtype).contiguous(memory_format=torch.channels_last)
-            return self.model(window, self.scale).to(color.dtype)
+            window = (window.to(self.device).to(exact) / (levels or 1)).to(dtype)
+            window = window.expand(-1, wanted, -1, -1).contiguous(memory_format=torch.channels_last)
+            sr = self.model(window, self.scale).to(exact)
+            sr = (rgb_to_grey(sr) if through_rgb else sr).clamp(0, 1)
+            return (sr * levels).round().to(x.dtype) if levels else sr.to(x.dtype)
 
         halo = self.model.halo(self.scale)
-        sr = run_tiled(run, color, scale=self.scale, tile=self.tile, halo=halo, progress=progress)
-        return (rgb_to_grey(sr) if through_rgb else sr).clamp(0, 1).contiguous()
+        return run_tiled(run, x, scale=self.scale, tile=self.tile, halo=halo, progress=progress)
 
 
 @overload

@@ -200,3 +200,26 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     assert cache_root() == tmp_path / "xdg" / "srzoo"
     monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "own"))
     assert cache_root() == tmp_path / "own"
+
+
+def test_a_folder_and_its_subfolder_have_caches_of_their_own(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a" / "b" / "photo.png")
+    root = tmp_path / "cache"
+    names = [PixelCache.build(tmp_path / folder, root=root).entries[0].name for folder in ("a", "a/b")]
+    assert names == ["b/photo.png", "photo.png"]
+
+
+def test_one_folder_has_one_cache_however_it_is_spelt(tmp_path, monkeypatch):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "photo.png")
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / ".cache"
+    assert PixelCache.build(".", root=root).folder == PixelCache.build(tmp_path, root=root).folder
+
+
+def test_deep_grey_is_left_out_and_said_not_clipped(tmp_path):
+    Image.fromarray(np.full((8, 8), 20_000, np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "plain.png")
+    cache = PixelCache.build(tmp_path, root=tmp_path / ".cache")
+    assert [entry.name for entry in cache.entries] == ["plain.png"]
+    assert "more than 8 bits a channel" in cache.skipped[0]

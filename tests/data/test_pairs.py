@@ -36,7 +36,7 @@ def test_grey_files_stay_grey_and_others_become_rgb(tmp_path):
 def test_an_unreadable_image_is_named_and_refused(tmp_path):
     Image.fromarray(noise(8, 8, 3)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("not an image")
-    with pytest.raises(ValueError, match=r"b\.png cannot be read"):
+    with pytest.raises(ValueError, match=r"b\.png is not an image"):
         pairs_from_hr(tmp_path, 2)
 
 

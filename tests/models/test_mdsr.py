@@ -62,7 +62,8 @@ def test_one_scale_alone_shares_the_parameters_of_the_whole(model):
 def test_one_scale_alone_can_be_saved_and_loaded(model, tmp_path):
     alone = model.single_scale(3)
     header = srzoo.save_model(alone, tmp_path / "x3.safetensors")
-    assert (header.model, header.overrides) == ("mdsr_baseline", {"width": 4, "num_blocks": 1, "scales": (3,)})
+    assert header.model == "mdsr_baseline"
+    assert header.arguments == {"scales": [3], "channels": 3, "width": 4, "num_blocks": 1}
     found = srzoo.load_model(tmp_path / "x3.safetensors")
     assert found.scales == (3,)
     assert torch.equal(found(LR), model(LR, scale=3))

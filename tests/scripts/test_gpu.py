@@ -290,7 +290,7 @@ def test_a_finished_model_is_skipped_loads_and_says_how_it_was_made(
     path = tmp_path / "out" / "edsr_baseline_x2.safetensors"
     before = path.read_bytes()
     model_, header = srzoo.load_model(path), srzoo.read_header(path)
-    assert model_.overrides == {"width": 8, "num_blocks": 1}
+    assert (model_.arguments["width"], model_.arguments["num_blocks"]) == (8, 1)
     recipe = header.recipe
     assert (recipe["steps"], recipe["config"]["steps"], recipe["device"]) == (2, 2, "cpu")
     capsys.readouterr()

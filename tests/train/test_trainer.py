@@ -342,11 +342,11 @@ def test_validation_scores_the_averaged_weights_by_the_papers_protocol(photo_fol
         sr = averaged(pair.lr[None].float() / 255)[0].detach()
         sr = (sr.double().clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
         expected.append(reference_y_psnr(sr, pair.hr.permute(1, 2, 0).numpy(), border=2))
-    scores = [row for row in rows.rows if "photos psnr" in row]
+    scores = [row for row in rows.rows if "photos x2 psnr" in row]
     assert [row["step"] for row in scores] == [4, 6]
-    assert scores[-1]["photos psnr"] == pytest.approx(np.mean(expected), abs=1e-4)
-    assert 0 < scores[-1]["photos ssim"] < 1
-    assert scores[0]["photos psnr"] != scores[1]["photos psnr"]
+    assert scores[-1]["photos x2 psnr"] == pytest.approx(np.mean(expected), abs=1e-4)
+    assert 0 < scores[-1]["photos x2 ssim"] < 1
+    assert scores[0]["photos x2 psnr"] != scores[1]["photos x2 psnr"]
     assert trainer.model.training
 
 
@@ -357,12 +357,12 @@ def test_the_log_is_json_lines_of_losses_and_scores(photo_folder, tmp_path):
     Trainer(plain_network(), Waves(), config, validation=pairs, callbacks=[log]).fit()
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     losses = [row for row in rows if "loss" in row]
-    scores = [row for row in rows if "photos psnr" in row]
+    scores = [row for row in rows if "photos x2 psnr" in row]
     assert len(losses) + len(scores) == len(rows)
     assert [row["step"] for row in losses] == [2, 4, 6]
     assert [row["step"] for row in scores] == [3, 6]
     assert all(set(row) == {"step", "seconds", "loss", "steps_per_second"} for row in losses)
-    assert all(set(row) == {"step", "seconds", "photos psnr", "photos ssim"} for row in scores)
+    assert all(set(row) == {"step", "seconds", "photos x2 psnr", "photos x2 ssim"} for row in scores)
     assert all(row["steps_per_second"] > 0 for row in losses)
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
 
@@ -599,7 +599,9 @@ def test_a_run_at_other_scales_is_refused(tmp_path):
 
 def test_a_run_of_another_model_is_refused_with_what_does_not_fit(started, tmp_path):
     other = Trainer(tiny_edsr(num_blocks=2), Waves(), CONFIG, folder=tmp_path)
-    with pytest.raises(ValueError, match=r"the run to resume does not fit EDSR: .* missing: body\.1\.conv1\.bias"):
+    with pytest.raises(
+        ValueError, match=r"had other settings \(arguments was .*'num_blocks': 1.*, is .*'num_blocks': 2"
+    ):
         other.resume()
     assert other.step == 0
 
@@ -623,3 +625,64 @@ def test_the_state_of_a_run_can_be_taken_over_without_a_file():
     one.train_step(one.batch(0))
     other.load_state_dict(copy.deepcopy(one.state_dict()))
     assert_same_end(one, other)
+
+
+def test_a_model_of_equal_shapes_but_other_arguments_is_refused(started, tmp_path):
+    with pytest.raises(ValueError, match=r"other settings \(arguments was"):
+        Trainer(tiny_edsr(res_scale=0.5), Waves(), CONFIG, folder=tmp_path).resume()
+
+
+def test_another_loss_is_refused(started, tmp_path):
+    def squared(sr, hr):
+        return (sr - hr).square().mean()
+
+    with pytest.raises(ValueError, match=r"other settings \(loss was 'l1_loss', is '.*squared'\)"):
+        Trainer(tiny_edsr(), Waves(), CONFIG, loss=squared, folder=tmp_path).resume()
+
+
+def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    def explodes(sr, hr):
+        return (sr - hr).abs().mean() * (float("nan") if trainer.step == 3 else 1)
+
+    config = replace(CONFIG, log_every=1, checkpoint_every=2)
+    trainer = Trainer(tiny_edsr(), Waves(), config, loss=explodes, folder=tmp_path)
+    with pytest.raises(ValueError, match="no longer finite at step 4; lower lr or set clip_norm"):
+        trainer.fit()
+    state = load_checkpoint(tmp_path / "checkpoint.safetensors")
+    assert state["step"] == 2
+    assert all(value.isfinite().all() for value in state["model"].values())
+
+
+def test_a_network_without_parameters_is_refused():
+    with pytest.raises(ValueError, match="bicubic_x2 has no parameters to train"):
+        Trainer(srzoo.create_model("bicubic_x2"), Waves(), CONFIG)
+
+
+def test_validation_that_does_not_fit_the_model_is_refused_before_step_1(photo_folder):
+    with pytest.raises(ValueError, match="scale 3 was given; edsr_baseline_x2 offers 2"):
+        Trainer(tiny_edsr(), Waves(), CONFIG, validation={"photos": pairs_from_hr(photo_folder, 3)})
+    with pytest.raises(ValueError, match="photo0 has 3 channels, the model takes 1"):
+        Trainer(tiny_edsr(channels=1), Waves(), CONFIG, validation={"photos": pairs_from_hr(photo_folder, 2)})
+
+
+def test_validation_and_saving_do_not_count_as_training_time(photo_folder, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("srzoo.train.trainer.time.monotonic", lambda: clock[0])
+    rows = Rows()
+    config = replace(CONFIG, steps=6, log_every=4, validate_every=3, checkpoint_every=3)
+    trainer = Trainer(tiny_edsr(), Waves(), config, folder=tmp_path, callbacks=[rows], validation={"none": []})
+    step, save = trainer.train_step, trainer.save
+
+    def slow_step(batch):
+        clock[0] += 1
+        return step(batch)
+
+    def slow_save():
+        clock[0] += 100
+        save()
+
+    monkeypatch.setattr(trainer, "train_step", slow_step)
+    monkeypatch.setattr(trainer, "save", slow_save)
+    trainer.fit()
+    assert [row["steps_per_second"] for row in rows.rows if "loss" in row] == [1.0, 1.0]
+    assert trainer.seconds == 6
