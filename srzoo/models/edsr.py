@@ -78,6 +78,15 @@ ARCH = Architecture(
             metrics={"Set5": {"x2": 37.4177}, "Set14": {"x2": 32.8881}},
         ),
         Weights(
+            model="edsr_baseline_x3",
+            tag="photos",
+            file="edsr_baseline_x3.photos.safetensors",
+            sha256="104a98ccc851794fb74b845a3e67a90560bbe316c02b2bd782d95089bb5dba93",
+            license="CC-BY-SA-4.0",
+            source="srzoo, trained on 948 crops of 471 freely licensed photographs",
+            metrics={"Set5": {"x3": 33.6237}, "Set14": {"x3": 29.7208}},
+        ),
+        Weights(
             model="edsr_baseline_x4",
             tag="photos",
             file="edsr_baseline_x4.photos.safetensors",
