@@ -112,7 +112,7 @@ def test_twins_that_differ_in_suffix_do_not_overwrite_each_other(tmp_path: Path,
         (["train", "--model", "edsr_baseline_x2", "--data", "TMP/empty", "--steps", "0"], "steps is 0"),
         (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--set", "widht=3"], "did you mean width"),
         (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--warmup", "5"], "--warmup does not go with"),
-        (["train", "--model", "bicubic_x2", "--data", "TMP", "--patch-size", "2"], "no parameters to train"),
+        (["train", "--model", "bicubic_x2", "--data", "TMP/none"], "TMP/none is not a folder"),
         (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--seed", "-1"], "seed is -1"),
         (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--scores", "TMP"], "Is a directory"),
         (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--set", "width"], "is not KEY=VALUE"),
@@ -284,3 +284,12 @@ def test_a_folder_in_which_every_image_fails_ends_with_2(tmp_path: Path, capsys:
     assert main(["upscale", str(tmp_path / "album"), "--model", "bicubic_x2", "--json"]) == 2
     told = json.loads(capsys.readouterr().out)
     assert told["images"][0]["status"] == "failed"
+
+
+def test_a_model_with_nothing_to_train_is_refused(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
+    command = ["train", "--model", "bicubic_x2", "--data", str(photo_folder), "--patch-size", "8", "--steps", "1"]
+    assert main([*command, "--run", str(tmp_path / "run")]) == 2
+    assert "bicubic_x2 has no parameters to train" in sentence(capsys)

@@ -324,7 +324,7 @@ def test_checkpoint_parts_are_small_and_a_damaged_one_is_refused(
     toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert toy("--minutes=0", f"--validation={tmp_path / 'photos'}", "--save-every=1") == 0
-    assert "photos psnr" in capsys.readouterr().err
+    assert "photos x2 psnr" in capsys.readouterr().err
     folder = tmp_path / "out" / "edsr_baseline_x2"
     found = sorted(folder.glob("checkpoint.safetensors.part*"))
     assert len(found) > 2
@@ -344,7 +344,7 @@ def test_checkpoint_parts_are_small_and_a_damaged_one_is_refused(
     [
         (["--lr=0.5"], "lr was 0.0001, is 0.5"),
         (["--limit-packs=1"], "other training images"),
-        (["--overrides=width=4,num_blocks=1"], "does not fit EDSR"),
+        (["--overrides=width=4,num_blocks=1"], "had other settings"),
         (["--overrides=widht=4"], "did you mean width?"),
         (["--models=edsr_baselin_x2"], "did you mean"),
         (["--patch-size=999"], "take a smaller patch size"),
