@@ -293,3 +293,14 @@ def test_a_model_with_nothing_to_train_is_refused(
     command = ["train", "--model", "bicubic_x2", "--data", str(photo_folder), "--patch-size", "8", "--steps", "1"]
     assert main([*command, "--run", str(tmp_path / "run")]) == 2
     assert "bicubic_x2 has no parameters to train" in sentence(capsys)
+
+
+def test_results_reach_standard_output_while_a_bar_is_on_the_terminal(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main(["upscale", str(photo), "--model", "bicubic_x2"]) == 0
+    captured = capsys.readouterr()
+    assert "photo_x2.png (20x24, bicubic_x2" in captured.out
+    assert "1/1" in captured.err

@@ -104,32 +104,22 @@ def plan(inputs: list[str], output: str | None, scale: int) -> list[Job]:
 
 
 @contextmanager
-def _progress(show: bool, total: int) -> Iterator[Any]:
-    """A function from a job's number and name to a tile listener; bars on a terminal, silent otherwise."""
+def _bar(show: bool, label: str) -> Iterator[TileProgress | None]:
+    """A bar for one image on standard error, gone at the end so that results can be printed; None off a terminal."""
     if not (show and sys.stderr.isatty()):
-        yield lambda number, name: None
+        yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bars:
-        task = bars.add_task("", total=1)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bars:
+        task = bars.add_task(label, total=None)
 
-        def listener(number: int, name: str) -> TileProgress:
-            bars.update(task, description=f"{number}/{total} {name}", completed=0, total=1)
+        def move(done: int, tiles: int) -> None:
+            bars.update(task, completed=done, total=tiles)
 
-            def move(done: int, tiles: int) -> None:
-                bars.update(task, completed=done, total=tiles)
-
-            return move
-
-        yield listener
+        yield move
 
 
 def _do(job: Job, upscaler: Upscaler, args: argparse.Namespace, progress: TileProgress | None) -> None:
@@ -163,16 +153,16 @@ def run(args: argparse.Namespace) -> int:
     upscaler = Upscaler(name, scale=args.scale, device=args.device, tta=args.tta, tile=args.tile)
     jobs = plan(args.inputs, args.output, upscaler.scale)
     alone = len(jobs) == 1 and not Path(args.inputs[0]).is_dir()
-    with _progress(not (args.quiet or args.json), len(jobs)) as listener:
-        for number, job in enumerate(jobs, start=1):
-            try:
-                if not alone:
-                    Path(job.output).parent.mkdir(parents=True, exist_ok=True)
-                _do(job, upscaler, args, listener(number, job.input))
-            except (ValueError, OSError, MemoryError) as error:
-                job.status = "exists" if isinstance(error, FileExistsError) else "failed"
-                job.error = str(error) or type(error).__name__
-            _tell(job, args, name)
+    for number, job in enumerate(jobs, start=1):
+        try:
+            if not alone:
+                Path(job.output).parent.mkdir(parents=True, exist_ok=True)
+            with _bar(not (args.quiet or args.json), f"{number}/{len(jobs)} {job.input}") as progress:
+                _do(job, upscaler, args, progress)
+        except (ValueError, OSError, MemoryError) as error:
+            job.status = "exists" if isinstance(error, FileExistsError) else "failed"
+            job.error = str(error) or type(error).__name__
+        _tell(job, args, name)
     failed = sum(job.status == "failed" or (alone and job.status == "exists") for job in jobs)
     if args.json:
         result = {"model": name, "scale": upscaler.scale, "tta": args.tta, "device": str(upscaler.device)}
