@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "assets" / "before_after.png")
     args = parser.parse_args()
     model = srzoo.create_model(args.model, pretrained=True)
-    [pair] = pairs_from_hr(ROOT / "examples" / "images", model.check_scale(None))
+    [pair] = pairs_from_hr(ROOT / "examples" / "images" / "coffee.png", model.check_scale(None))
     draw(panels(pair, model)).save(args.output, optimize=True)
     print(args.output)
 

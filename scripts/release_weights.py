@@ -18,7 +18,7 @@ from srzoo.data import pairs_from_hr
 from srzoo.hub import PRETRAINED
 from srzoo.weights import Header, file_sha256
 
-EXAMPLES = Path(__file__).parent.parent / "examples" / "images"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "images" / "coffee.png"
 SETS = ("Set5", "Set14")
 
 
@@ -36,7 +36,7 @@ def release(args: argparse.Namespace) -> None:
     with torch.no_grad():
         for tensor in model.state_dict().values():
             tensor.copy_(tensor.half().float())
-    folders = {**{name: args.bench / name / "HR" for name in SETS}, "examples": EXAMPLES}
+    folders = {**{name: args.bench / name / "HR" for name in SETS}, "examples": EXAMPLE}
     sets = {name: [p for s in model.scales for p in pairs_from_hr(folder, s)] for name, folder in folders.items()}
     metrics = measure(model, sets)
     recipe = {**header.recipe, "pictures": licences(args.manifest)}

@@ -22,15 +22,15 @@ class Pair:
     scale: int
 
 
-def pairs_from_hr(folder: str | Path, scale: int) -> list[Pair]:
-    """A pair for each image of a folder: HR cropped to a multiple of `scale`, LR by MATLAB's bicubic.
+def pairs_from_hr(source: str | Path, scale: int) -> list[Pair]:
+    """A pair for each image of a folder, or for one file: HR cropped to a multiple of `scale`, LR by MATLAB's bicubic.
 
     Raises:
         FileNotFoundError: If the folder does not exist or holds no image.
         ValueError: If an image cannot be read or is smaller than `scale`.
     """
     pairs = []
-    for path in find_images(folder):
+    for path in [Path(source)] if Path(source).is_file() else find_images(source):
         try:
             hr = torch.from_numpy(read_pixels(path).copy()).permute(2, 0, 1)
         except PermissionError as error:

@@ -57,3 +57,8 @@ def test_lr_images_are_the_published_ones_of_set5(data_dir):
     assert len(pairs) == 5
     for pair, path in zip(pairs, sorted(published.iterdir()), strict=True):
         assert np.array_equal(pair.lr.permute(1, 2, 0), np.asarray(Image.open(path).convert("RGB"))), path.name
+
+
+def test_one_file_is_one_pair(photo_folder):
+    [pair] = pairs_from_hr(photo_folder / "photo1.png", 2)
+    assert pair.name == "photo1"

@@ -451,6 +451,15 @@ def test_the_buffers_of_a_plain_network_are_resumed_too(tmp_path):
     assert_same_end(resumed, whole)
 
 
+@pytest.fixture
+def _ctrl_c_raises():
+    """As at a terminal; a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_raises")
 def test_ctrl_c_in_the_middle_of_an_update_waits_for_its_end(tmp_path):
     whole = Trainer(tiny_edsr(), Waves(), CONFIG)
     whole.fit()
