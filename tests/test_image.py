@@ -287,7 +287,8 @@ def test_formats_that_would_lose_something_are_not_written(tmp_path: Path) -> No
 def test_webp_is_lossless(tmp_path: Path) -> None:
     pixels = noise(9, 8, 3)
     write_picture(from_pil(Image.fromarray(pixels)), tmp_path / "image.webp")
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "image.webp")), pixels)
+    with Image.open(tmp_path / "image.webp") as file:
+        np.testing.assert_array_equal(np.asarray(file), pixels)
 
 
 def test_a_file_that_may_not_be_read_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
