@@ -1,8 +1,11 @@
-"""Random aligned LR and HR crops with the eight flips and rotations."""
+"""Random aligned LR and HR crops in eight orientations, from images in memory."""
 
+import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,102 +13,300 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from srzoo.data.cache import PixelCache, Report
+from srzoo.data.cache import Report
+from srzoo.data.check import DataReport
+from srzoo.data.crops import Chances, Draw, ResidentAtlas, draw_crops, gather_mapped
+from srzoo.data.degradations import Degradation
+from srzoo.data.folders import Folders, as_folders
+from srzoo.data.inventory import Inventory, take_inventory
+
+LOGGER = logging.getLogger("srzoo")
+DRAWING = 1
+"""Part of every fingerprint: raised when equal images and an equal generator give other batches."""
 
 
 class PatchSource:
-    """Training pairs from a folder of HR images: LR by MATLAB bicubic, crops made in memory.
+    """Training pairs from folders of images: random crops, made in memory.
 
-    Images are drawn in proportion to their pixels, times a weight where `weights` gives one.
+    The LR images are MATLAB's bicubic of the HR images, made once; or those of a paired folder; or each LR patch is
+    made by a degradation when it is drawn. Images are decoded once, into a cache of uint8 pixels that is
+    memory-mapped, or put on the device where they fit.
+
+    Images are drawn in proportion to their pixels, unless `ImageFolder` says otherwise. Unreadable files, all but
+    the first of images with equal pixels, and images that are too small for the patch are left out, which the log
+    says; `inspect` lists them.
 
     Args:
-        folder: HR images, searched recursively.
-        scales: The scales LR images are made for.
+        folders: A folder of HR images, an `ImageFolder`, or several of them.
+        scales: The scales LR images are needed for.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
-        weights: File name (relative to `folder`) -> relative weight; every image must be named.
+        degradation: How LR patches are made from HR ones; None for MATLAB's bicubic or the paired LR images.
+        exclude: Images not to draw, nor their copies, such as those that are validated on: names as in `names`.
         cache: Where decoded images are kept; the user's cache if None.
         report: Told of the progress of decoding.
 
     Raises:
-        FileNotFoundError: If the folder does not exist or holds no image.
-        ValueError: If no image can be read, or `weights` misses one or has a negative value.
+        FileNotFoundError: If a folder does not exist or holds no image.
+        ValueError: If no image can be read or drawn, `exclude` names one that is not there, only some folders have a
+            weight, scores miss an image, or there are both LR images and a degradation.
+        TypeError: If the settings of the degradation cannot be told.
+        OSError: If the cache folder is full or cannot be written to.
+
+    Examples:
+        ```python
+        source = PatchSource([ImageFolder("photos", weight=3), ImageFolder("drawings", weight=1)], scales=(2,))
+        print(source.inspect(patch_size=48).lines())
+        lr, hr = source.sample(np.random.default_rng(0), scale=2, batch_size=16, patch_size=48)
+        ```
     """
 
     def __init__(
         self,
-        folder: str | Path,
+        folders: Folders,
         *,
         scales: Sequence[int],
         channels: int = 3,
-        weights: Mapping[str, float] | None = None,
+        degradation: Degradation | None = None,
+        exclude: Sequence[str] = (),
         cache: Path | None = None,
         report: Report | None = None,
     ) -> None:
+        self.folders = as_folders(folders)
         self.scales = tuple(scales)
-        self.cache = PixelCache.build(folder, channels=channels, root=cache, report=report)
-        for scale in self.scales:
-            self.cache.prepare(scale, report)
-        chance = np.array([e.height * e.width for e in self.cache.entries], dtype=np.float64)
-        if weights is not None:
-            missing = [e.name for e in self.cache.entries if e.name not in weights]
-            if missing:
-                raise ValueError(f"no sampling weight for {_listed(missing)}")
-            chance *= [weights[e.name] for e in self.cache.entries]
-            if not (min(chance) >= 0 and max(chance) > 0):
-                raise ValueError("sampling weights must be 0 or more, and not all 0")
-        self._chance = chance / chance.sum()
-        self.fingerprint = self.cache.fingerprint
-        """Equal images and sampling weights, equal fingerprint."""
-        if weights is not None:
-            drawn = json.dumps([self.fingerprint, *self._chance.tolist()])
-            self.fingerprint = hashlib.sha256(drawn.encode()).hexdigest()
+        self.channels = channels
+        self.degradation = degradation
+        self.device = torch.device("cpu")
+        self._resident: dict[int, ResidentAtlas] = {}
+        _check_degradation(degradation, [str(folder.hr) for folder in self.folders if folder.lr is not None])
+        stock = take_inventory(
+            self.folders, self.scales, channels, make_lr=degradation is None, root=cache, report=report
+        )
+        self._take(stock.without(exclude) if exclude else stock)
+        self._told: set[str] = set()
+        self._tell(self._report(1, {}).warnings())
 
-    def check(self, patch_size: int) -> None:
-        """See that every image holds a patch.
+    def _take(self, inventory: Inventory) -> None:
+        """Draw from these images from now on."""
+        self._inventory = inventory
+        self._chances: dict[tuple[int, int], Chances] = {}
+        settings = [DRAWING, inventory.contents, inventory.shares, repr(self.degradation), inventory.chance.tolist()]
+        self.fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+        """Equal images, shares, exclusions, LR images and degradation: equal fingerprint, and equal batches."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Images that are drawn where they hold a patch; those of several folders start with the folder's name."""
+        return tuple(self._inventory.names[i] for i in np.flatnonzero(self._inventory.chance))
+
+    @property
+    def resident(self) -> bool:
+        """Whether the images live on the device."""
+        return bool(self._resident)
+
+    def without(self, names: Sequence[str]) -> "PatchSource":
+        """The same source, which does not draw some images, nor their copies; it shares the images in memory.
 
         Raises:
-            ValueError: If one is smaller than `patch_size` LR pixels at one of the scales.
+            ValueError: If a name is unknown, or nothing is left to draw.
         """
-        need = patch_size * max(self.scales)
-        small = [e.name for e in self.cache.entries if min(e.height, e.width) < need]
-        if small:
-            raise ValueError(
-                f"{len(small)} of {len(self.cache.entries)} images are smaller than the {need} pixels that "
-                f"a patch of {patch_size} needs at x{max(self.scales)}; take a smaller patch size or remove "
-                f"{_listed(small)}"
-            )
+        other = copy.copy(self)
+        other._take(self._inventory.without(names))
+        return other
 
-    def sample(
-        self, rng: np.random.Generator, *, scale: int, batch_size: int, patch_size: int
-    ) -> tuple[UInt8[Tensor, "b c h w"], UInt8[Tensor, "b c H W"]]:
-        """A batch of LR and HR patches, a pure function of the state of `rng`.
+    def to(self, device: str | torch.device) -> "PatchSource":
+        """This source, giving patches for that device.
+
+        On a GPU the images go there if they fit in half of its free memory; `sample` then gives tensors that live
+        there. If they do not, it gives tensors in pinned memory. Degraded patches are made on the device either way.
+        """
+        self.device, self._resident = torch.device(device), {}
+        atlases = {1: self._inventory.hr, **self._inventory.lr}
+        if self.device.type == "cuda":
+            need = sum(atlas.num_bytes for atlas in atlases.values())
+            if need <= torch.cuda.mem_get_info(self.device)[0] // 2:
+                self._resident = {scale: ResidentAtlas(atlas, self.device) for scale, atlas in atlases.items()}
+            else:
+                LOGGER.info("the images (%d MiB) stay in the memory map: half of the GPU's is less", need >> 20)
+        return self
+
+    def images(self, name: str, scale: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """HR and LR pixels of one image, h w c, uint8, read-only; LR is None where a degradation makes it.
 
         Args:
-            rng: Source of the crops.
+            name: As in `names`, or one that is excluded.
+            scale: One of `scales`.
+
+        Raises:
+            ValueError: If the name or the scale is unknown, or HR and LR images do not fit together.
+        """
+        self._check_scale(scale)
+        if name not in self._inventory.names:
+            raise ValueError(f"no image is called {name!r}; the names are those in PatchSource.names")
+        i = self._inventory.names.index(name)
+        lr = self._inventory.lr[scale].image(i) if self.degradation is None else None
+        return self._inventory.hr.image(i), lr
+
+    def inspect(self, patch_size: int) -> DataReport:
+        """What there is to train on with LR patches of that size, and what is wrong with the rest."""
+        names = self._inventory.names
+        drawn = self._inventory.chance > 0
+        small = {scale: drawn & ~self._fits(scale, patch_size) for scale in self.scales}
+        return self._report(patch_size, {s: tuple(names[i] for i in np.flatnonzero(some)) for s, some in small.items()})
+
+    def check(self, patch_size: int) -> DataReport:
+        """`inspect`, with a warning in the log for each kind of image that is left out.
+
+        Raises:
+            ValueError: If pairs do not fit together (all are named), or no image holds a patch at one of the scales.
+        """
+        found = self.inspect(patch_size)
+        self._check_pairs()
+        self._tell(found.warnings())
+        for scale in self.scales:
+            self._chances_at(scale, patch_size)
+        return found
+
+    def sample(
+        self,
+        rng: np.random.Generator,
+        *,
+        scale: int,
+        batch_size: int,
+        patch_size: int,
+        part: slice = slice(None),
+    ) -> tuple[UInt8[Tensor, "b c h w"], UInt8[Tensor, "b c H W"]]:
+        """A batch of LR and HR patches, channels last, a pure function of the state of `rng`.
+
+        Args:
+            rng: Source of all that is drawn.
             scale: One of `scales`.
             batch_size: Patches.
             patch_size: Side of the LR patch; the HR one is `scale` times as large.
+            part: The patches of the batch to make; all parts together are the whole batch.
+
+        Raises:
+            ValueError: If the scale is not one of `scales`, or no image holds a patch.
         """
-        lr_patches, hr_patches = [], []
-        for i in rng.choice(len(self._chance), size=batch_size, p=self._chance):
-            lr, hr = self.cache.image(int(i), scale), self.cache.image(int(i))
-            y = int(rng.integers(lr.shape[0] - patch_size + 1))
-            x = int(rng.integers(lr.shape[1] - patch_size + 1))
-            turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-            for image, factor, patches in ((lr, 1, lr_patches), (hr, scale, hr_patches)):
-                side = patch_size * factor
-                patch = image[y * factor : y * factor + side, x * factor : x * factor + side]
-                patch = np.rot90(patch, turns)
-                patches.append(patch[:, ::-1] if mirror else patch)
-        return _to_tensor(lr_patches), _to_tensor(hr_patches)
+        side = patch_size + 2 * self._margin
+        heights, widths = self._lr_sizes(scale)
+        chances = self._chances_at(scale, patch_size)
+        draw = draw_crops(rng, chances, heights, widths, batch_size, side, seeds=self.degradation is not None)
+        draw = draw.part(part)
+        hr = self._cut(1, draw, scale, side * scale)
+        if self.degradation is None:
+            return self._cut(scale, draw, 1, side), hr
+        return degrade(self.degradation, hr.to(self.device, non_blocking=True), scale, draw.seeds)
+
+    def _check_pairs(self) -> None:
+        """See that HR and LR images fit together, before any is used."""
+        if faults := self._report(1, {}).faults():
+            raise ValueError(f"the HR and LR images do not fit together; {'; '.join(faults)}")
+
+    def _check_scale(self, scale: int) -> None:
+        """See that there are LR images of a scale."""
+        if scale not in self.scales:
+            there = ", ".join(f"x{scale}" for scale in self.scales)
+            raise ValueError(f"this source has no x{scale}; it has {there}")
+        self._check_pairs()
+
+    @property
+    def _margin(self) -> int:
+        return 0 if self.degradation is None else self.degradation.margin
+
+    def _cut(self, atlas: int, draw: Draw, factor: int, side: int) -> Tensor:
+        """Patches of the HR images (`atlas` 1) or of the LR images of a scale."""
+        if self._resident:
+            return self._resident[atlas].gather(draw, factor, side)
+        images = self._inventory.hr if atlas == 1 else self._inventory.lr[atlas]
+        patches = gather_mapped(images, draw, factor, side)
+        return patches.pin_memory() if self.device.type == "cuda" else patches
+
+    def _lr_sizes(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
+        """Heights and widths of all LR images of a scale."""
+        return self._inventory.hr.heights // scale, self._inventory.hr.widths // scale
+
+    def _fits(self, scale: int, patch_size: int) -> np.ndarray:
+        """Which images hold a patch."""
+        heights, widths = self._lr_sizes(scale)
+        return np.minimum(heights, widths) >= patch_size + 2 * self._margin
+
+    def _chances_at(self, scale: int, patch_size: int) -> Chances:
+        """How often each image is drawn at a scale."""
+        if (scale, patch_size) not in self._chances:
+            self._check_scale(scale)
+            stock = self._inventory
+            chance = stock.chance * self._fits(scale, patch_size)
+            if not chance.any():
+                need = (patch_size + 2 * self._margin) * scale
+                raise ValueError(
+                    f"none of the {len(self.names)} images has the {need}x{need} pixels that a patch of {patch_size} "
+                    f"needs at x{scale}; take a smaller patch size or larger images"
+                )
+            if stock.shares is not None:
+                totals = np.bincount(stock.folder, chance, len(stock.shares))
+                chance = chance * (np.array(stock.shares) / np.where(totals, totals, 1))[stock.folder]
+            self._chances[scale, patch_size] = Chances.of(chance)
+        return self._chances[scale, patch_size]
+
+    def _report(self, patch_size: int, too_small: dict[int, tuple[str, ...]]) -> DataReport:
+        """The report on all images, with those that are too small at each scale."""
+        stock = self._inventory
+        drawn = stock.chance > 0
+        if too_small:
+            drawn &= np.any([self._fits(scale, patch_size) for scale in self.scales], axis=0)
+        pixels = int((stock.hr.heights * stock.hr.widths)[drawn].sum())
+        return DataReport(
+            patch_size=patch_size,
+            images=int(drawn.sum()),
+            megapixels=pixels / 1e6,
+            excluded=len(stock.excluded),
+            unreadable=stock.unreadable,
+            too_small={scale: names for scale, names in too_small.items() if names},
+            duplicates=tuple(tuple(stock.names[i] for i in group) for group in stock.duplicates),
+            unpaired=stock.unpaired,
+            misfit=stock.misfit,
+        )
+
+    def _tell(self, lines: Sequence[str]) -> None:
+        """Log each line once in the life of this source and what was made `without` some of its images."""
+        for line in lines:
+            if line not in self._told:
+                self._told.add(line)
+                LOGGER.warning("%s", line)
 
 
-def _listed(names: list[str], most: int = 20) -> str:
-    """Names separated by commas; past `most`, how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def degrade(
+    degradation: Degradation, hr: UInt8[Tensor, "b c H W"], scale: int, seeds: np.ndarray | Sequence[int] | None
+) -> tuple[UInt8[Tensor, "b c h w"], UInt8[Tensor, "b c H2 W2"]]:
+    """LR and HR patches, rounded half up, of HR patches that are larger by the degradation's margin on each side.
+
+    Raises:
+        ValueError: If the degradation gives LR patches of another size than HR / scale.
+    """
+    seeds = [int(seed) for seed in (seeds if seeds is not None else [])]
+    with torch.no_grad():
+        lr = degradation(hr.float().div(255), scale, seeds)
+    margin = degradation.margin
+    expected = (*hr.shape[:2], hr.shape[2] // scale, hr.shape[3] // scale)
+    if lr.shape != expected:
+        raise ValueError(f"{degradation} made LR patches of shape {tuple(lr.shape)}; at x{scale} it must be {expected}")
+    lr = lr.mul(255).add(0.5).floor().clamp(0, 255).to(torch.uint8)
+    lr, hr = (
+        x[..., cut : x.shape[-2] - cut, cut : x.shape[-1] - cut].contiguous(memory_format=torch.channels_last)
+        for x, cut in ((lr, margin), (hr, margin * scale))
+    )
+    return lr, hr
 
 
-def _to_tensor(patches: list[np.ndarray]) -> Tensor:
-    """Patches h w c as one tensor b c h w that is laid out channels last."""
-    return torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2)
+def _check_degradation(degradation: Degradation | None, paired: Sequence[str]) -> None:
+    """See that a degradation has settings to tell, and no LR images to compete with."""
+    if degradation is None:
+        return
+    if paired:
+        raise ValueError(
+            f"{', '.join(paired)} has LR images of its own, so a degradation has nothing to make; give one or the other"
+        )
+    if not is_dataclass(degradation) and type(degradation).__repr__ is object.__repr__:
+        raise TypeError(
+            f"{type(degradation).__qualname__} has no repr that tells its settings; make it a frozen dataclass"
+        )

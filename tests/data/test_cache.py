@@ -1,4 +1,10 @@
-import logging
+import errno
+import select
+import subprocess
+import sys
+import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +13,7 @@ import torch
 from PIL import Image
 
 from srzoo.data.cache import PixelCache, cache_root
+from srzoo.image import read_pixels
 from srzoo.resize import imresize
 
 
@@ -119,16 +126,14 @@ def test_caches_of_different_channels_do_not_mix(photos, root):
     assert (grey.image(0).shape[2], rgb.image(0).shape[2]) == (1, 3)
 
 
-def test_unreadable_files_are_reported_and_left_out(photos, root, caplog):
+def test_unreadable_files_are_left_out_with_their_reason(photos, root):
     whole = (photos / "a.png").read_bytes()
     (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
     (photos / "text.jpg").write_text("not an image")
-    with caplog.at_level(logging.WARNING, logger="srzoo"):
-        cache = PixelCache.build(photos, root=root)
+    cache = PixelCache.build(photos, root=root)
     assert [entry.name for entry in cache.entries] == ["a.png", "b.png", "sub/c.png"]
-    assert [line.partition(":")[0] for line in cache.skipped] == ["cut.png", "text.jpg"]
-    assert "left out cut.png" in caplog.text
-    assert "left out text.jpg" in caplog.text
+    assert list(cache.skipped) == ["cut.png", "text.jpg"]
+    assert "text.jpg is not an image" in cache.skipped["text.jpg"]
     assert PixelCache.build(photos, root=root).skipped == cache.skipped  # told again from the finished cache
     assert np.array_equal(cache.image(2), np.asarray(Image.open(photos / "sub/c.png")))
 
@@ -138,38 +143,177 @@ def test_a_folder_of_unreadable_files_is_refused_and_leaves_no_cache(tmp_path, r
     bad.mkdir()
     for name in ("a.png", "b.png"):
         (bad / name).write_text("not an image")
-    with pytest.raises(ValueError, match=r"none of the 2 images .* can be read; the first: a\.png"):
+    with pytest.raises(ValueError, match=r"none of the 2 images .* can be read; the first: .*a\.png is not"):
         PixelCache.build(bad, root=root)
-    assert list((root / "images").iterdir()) == []
+    assert [path.suffix for path in (root / "images").iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("fault", [OSError("disk full"), KeyboardInterrupt()])
-def test_a_fault_while_decoding_leaves_no_half_cache(photos, root, fault):
-    def stop(done, total, what):
-        if done == 2:
-            raise fault
-
-    with pytest.raises(type(fault)):
-        PixelCache.build(photos, root=root, report=stop)
-    assert list((root / "images").iterdir()) == []
-    assert len(PixelCache.build(photos, root=root).entries) == 3
+class Killed(BaseException):
+    """Nothing in the library expects it, as with `kill -9`."""
 
 
-@pytest.mark.parametrize("fault", [OSError("disk full"), KeyboardInterrupt()])
-def test_a_fault_while_making_lr_images_leaves_no_half_file(photos, root, fault):
-    def stop(done, total, what):
-        if done == 2:
-            raise fault
+def kill_after(images: int):
+    def report(done, total, what):
+        if done == images:
+            raise Killed
 
+    return report
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """Names of the files that were decoded."""
+    names = []
+
+    def counting(path, channels):
+        names.append(path.name)
+        return read_pixels(path, channels)
+
+    monkeypatch.setattr("srzoo.data.cache.read_pixels", counting)
+    return names
+
+
+def bytes_below(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in files_below(folder)}
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_a_stopped_build_goes_on_after_the_last_image_and_ends_as_an_undisturbed_one(photos, root, decoded, stop):
+    (photos / "broken.png").write_text("not an image")
+    undisturbed = PixelCache.build(photos, root=root / "other")
+    decoded.clear()
+    with pytest.raises(Killed):
+        PixelCache.build(photos, root=root, report=kill_after(stop))
+    assert decoded == ["a.png", "b.png", "broken.png", "c.png"][:stop]
+    resumed = PixelCache.build(photos, root=root)
+    assert decoded == ["a.png", "b.png", "broken.png", "c.png"]
+    assert bytes_below(resumed.folder) == bytes_below(undisturbed.folder)
+    assert list((root / "images").iterdir()) == [resumed.folder]
+
+
+def unfinished(root: Path) -> Path:
+    [work] = (root / "images").glob("*.partial")
+    return work
+
+
+def cut_the_last_line(work: Path) -> None:
+    (work / "journal").write_bytes((work / "journal").read_bytes()[:-3])
+
+
+def write_half_of_a_further_image(work: Path) -> None:
+    with open(work / "hr.bin", "ab") as file:
+        file.write(b"x" * 100)
+
+
+def lose_the_last_bytes(work: Path) -> None:
+    (work / "hr.bin").write_bytes((work / "hr.bin").read_bytes()[:-9])
+
+
+def zero_the_last_bytes(work: Path) -> None:
+    (work / "hr.bin").write_bytes((work / "hr.bin").read_bytes()[:-9] + bytes(9))
+
+
+def spoil_the_first_line(work: Path) -> None:
+    (work / "journal").write_bytes(b"\0" + (work / "journal").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "again"),
+    [
+        (cut_the_last_line, ["b.png", "c.png"]),
+        (write_half_of_a_further_image, ["c.png"]),
+        (lose_the_last_bytes, ["b.png", "c.png"]),
+        (zero_the_last_bytes, ["b.png", "c.png"]),
+        (spoil_the_first_line, ["a.png", "b.png", "c.png"]),
+    ],
+)
+def test_what_was_not_whole_when_the_power_went_is_decoded_anew(photos, root, decoded, damage, again):
+    with pytest.raises(Killed):
+        PixelCache.build(photos, root=root, report=kill_after(2))
+    damage(unfinished(root))
+    decoded.clear()
+    resumed = PixelCache.build(photos, root=root)
+    assert decoded == again
+    assert bytes_below(resumed.folder) == bytes_below(PixelCache.build(photos, root=root / "other").folder)
+
+
+@pytest.mark.parametrize("torn", [0, 50])
+def test_lr_images_go_on_where_they_were_stopped(photos, root, monkeypatch, torn):
     cache = PixelCache.build(photos, root=root)
-    with pytest.raises(type(fault)):
-        cache.prepare(2, stop)
-    assert files_below(cache.folder) == ["hr.bin", "index.json"]
+    with pytest.raises(Killed):
+        cache.prepare(2, kill_after(2))
+    assert not (cache.folder / "lr_x2.bin").exists()
+    with open(cache.folder / ".lr_x2.partial", "ab") as file:
+        file.write(b"x" * torn)
+    made = []
+    monkeypatch.setattr("srzoo.data.cache.imresize", lambda *a, **k: (made.append(1), imresize(*a, **k))[1])
     cache.prepare(2)
-    assert cache.image(2, 2).shape == (5, 5, 3)
+    assert len(made) == 1
+    other = PixelCache.build(photos, root=root / "other")
+    other.prepare(2)
+    assert bytes_below(cache.folder) == bytes_below(other.folder)
 
 
-def test_two_builds_at_once_both_succeed(photos, root):
+SLOW_BUILD = """
+import sys, time
+from pathlib import Path
+from srzoo.data.cache import PixelCache
+def report(done, total, what):
+    print(what, done, flush=True)
+    time.sleep(0.2)
+cache = PixelCache.build(sys.argv[1], root=Path(sys.argv[2]), report=report)
+cache.prepare(2, report)
+print(cache.fingerprint)
+"""
+
+
+def start_build(photos: Path, root: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", SLOW_BUILD, str(photos), str(root)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not locked there")
+def test_builds_at_once_share_the_work_of_one(photos, root, decoded):
+    told = []
+
+    def build(_):
+        cache = PixelCache.build(photos, root=root, report=lambda *row: (told.append(row), time.sleep(0.02)))
+        cache.prepare(2, lambda *row: told.append(row))
+        return cache.fingerprint
+
+    with ThreadPoolExecutor(4) as pool:
+        fingerprints = set(pool.map(build, range(4)))
+    assert len(fingerprints) == 1
+    assert decoded == ["a.png", "b.png", "c.png"]
+    assert told == [(i, 3, what) for what in ("decode", "LR x2") for i in (1, 2, 3)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not locked there")
+def test_processes_share_the_work_of_one_and_go_on_when_it_is_killed(photos, root):
+    processes = [start_build(photos, root) for _ in range(3)]
+    said = select.select([process.stdout for process in processes], [], [])[0]
+    first = next(process for process in processes if process.stdout == said[0])
+    assert first.stdout is not None
+    assert first.stdout.readline() == "decode 1\n"
+    first.kill()
+    taken = {"decode 1", *first.communicate()[0].splitlines()}
+    told = [process.communicate(timeout=120)[0].splitlines() for process in processes if process is not first]
+    assert [process.returncode for process in processes if process is not first] == [0, 0]
+    work = [line for lines in told for line in lines[:-1]]
+    everything = {f"{what} {i}" for what in ("decode", "LR x2") for i in (1, 2, 3)}
+    assert len(work) == len(set(work))  # what one did, the other did not do again
+    assert set(work) | taken <= everything
+    assert len(everything - set(work) - taken) <= 1  # done, but not yet told, when it was killed
+    [folder] = (root / "images").iterdir()
+    undisturbed = PixelCache.build(photos, root=root / "other")
+    undisturbed.prepare(2)
+    assert bytes_below(folder) == bytes_below(undisturbed.folder)
+    assert [lines[-1] for lines in told] == [undisturbed.fingerprint] * 2
+
+
+def test_where_files_cannot_be_locked_builds_do_not_meet(photos, root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
     others = []
 
     def meanwhile(done, total, what):
@@ -179,6 +323,45 @@ def test_two_builds_at_once_both_succeed(photos, root):
     cache = PixelCache.build(photos, root=root, report=meanwhile)
     assert cache.fingerprint == others[0].fingerprint
     assert files_below(root / "images") == [f"{cache.folder.name}/hr.bin", f"{cache.folder.name}/index.json"]
+
+
+def test_a_full_disk_is_said_in_a_sentence_and_what_is_decoded_stays(photos, root, decoded):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (800, limits[1]))  # a.png takes 663 bytes of the file
+    try:
+        with pytest.raises(
+            OSError, match=r"no space left for decoded images in .*cache/images; .*SRZOO_CACHE"
+        ) as caught:
+            PixelCache.build(photos, root=root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.EFBIG
+    assert decoded == ["a.png", "b.png"]
+    cache = PixelCache.build(photos, root=root)
+    assert decoded[2:] == ["b.png", "c.png"]
+    assert np.array_equal(cache.image(0), np.asarray(Image.open(photos / "a.png")))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_cache_that_cannot_be_written_to_is_named(photos, root, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OSError, match=r"cache folder .*images cannot be written to; set SRZOO_CACHE"):
+        PixelCache.build(photos, root=root)
+
+
+def test_memory_holds_one_image_at_a_time(tmp_path, root):
+    (tmp_path / "many").mkdir()
+    for i in range(12):
+        Image.fromarray(noise(200, 200, seed=i)).save(tmp_path / "many" / f"{i}.png")
+    tracemalloc.start()
+    PixelCache.build(tmp_path / "many", root=root)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 200 * 200 * 3  # 12 images in all
 
 
 def test_progress_is_reported_image_by_image(photos, root):
@@ -222,4 +405,4 @@ def test_deep_grey_is_left_out_and_said_not_clipped(tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "plain.png")
     cache = PixelCache.build(tmp_path, root=tmp_path / ".cache")
     assert [entry.name for entry in cache.entries] == ["plain.png"]
-    assert "more than 8 bits a channel" in cache.skipped[0]
+    assert "more than 8 bits a channel" in cache.skipped["deep.png"]

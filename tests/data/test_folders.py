@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from srzoo.data import find_images
+from srzoo.data.folders import ImageFolder, as_folders, find_images, label_folders, match_lr
 
 
 def make(folder: Path, *names: str) -> None:
@@ -38,3 +38,63 @@ def test_a_folder_without_images_is_named_with_the_suffixes_looked_for(tmp_path)
     make(tmp_path, "notes.txt")
     with pytest.raises(FileNotFoundError, match=r"has no image \(\.png, \.jpg"):
         find_images(tmp_path)
+
+
+def test_a_weight_or_score_that_is_no_chance_is_refused():
+    for weight in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"weight of photos is .*; give a number above 0"):
+            ImageFolder("photos", weight=weight)
+    for score in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"score of b\.png is .*; scores are numbers of 0 or more"):
+            ImageFolder("photos", scores={"a.png": 0.0, "b.png": score})
+
+
+def test_what_a_user_gives_becomes_a_list_of_folders(tmp_path):
+    one = ImageFolder("a")
+    assert as_folders("a") == as_folders(one) == as_folders(["a"]) == as_folders((one,)) == [one]
+    assert as_folders([tmp_path, one]) == [ImageFolder(tmp_path), one]
+    with pytest.raises(ValueError, match="no folder of images to train on"):
+        as_folders([])
+    with pytest.raises(ValueError, match="some folders have a weight and b has none"):
+        as_folders([ImageFolder("a", weight=1), "b"])
+
+
+def test_names_of_several_folders_start_with_the_folder_and_cannot_be_mixed_up():
+    def labels(*paths):
+        return label_folders([ImageFolder(path) for path in paths])
+
+    assert labels("x/photos") == [""]
+    assert labels("x/photos", "y/drawings/") == ["photos/", "drawings/"]
+    assert labels("x/HR", "y/HR", "x/HR", "z") == ["HR/", "HR-2/", "HR-3/", "z/"]
+    assert labels("HR-2", "x/HR", "y/HR") == ["HR-2/", "HR/", "HR-3/"]
+
+
+def test_lr_folders_are_found_by_scale(tmp_path):
+    for name in ("lr/X2", "lr/x3", "flat"):
+        (tmp_path / name).mkdir(parents=True)
+    below, flat = ImageFolder("hr", lr=tmp_path / "lr"), ImageFolder("hr", lr=tmp_path / "flat")
+    assert ImageFolder("hr").lr_folder(2, (2,)) is None
+    assert [below.lr_folder(scale, (2, 3)) for scale in (2, 3)] == [tmp_path / "lr/X2", tmp_path / "lr/x3"]
+    assert flat.lr_folder(4, (4,)) == tmp_path / "flat"
+    assert ImageFolder("hr", lr={2: "a", 3: "b"}).lr_folder(3, (2, 3)) == Path("b")
+    with pytest.raises(FileNotFoundError, match="has no subfolder X4; to train x2, x4, give one for each scale"):
+        below.lr_folder(4, (2, 4))
+    with pytest.raises(FileNotFoundError, match="hr has LR folders for x2, x3 but none for x4"):
+        ImageFolder("hr", lr={2: "a", 3: "b"}).lr_folder(4, (4,))
+
+
+@pytest.mark.parametrize(
+    ("hr", "lr", "pairs"),
+    [
+        (["0001.png", "0002.png"], ["0001x4.png", "0002x4.png"], {"0001.png": "0001x4.png", "0002.png": "0002x4.png"}),
+        (["a.png"], ["a.jpg"], {"a.png": "a.jpg"}),
+        (["s/a.png", "a.png"], ["s/ax4.webp"], {"s/a.png": "s/ax4.webp"}),
+        (["1.png", "1x4.png"], ["1x4.png"], {"1x4.png": "1x4.png"}),
+        (["1.png", "1x4.png"], ["1x4.png", "1x4x4.png"], {"1x4.png": "1x4.png"}),
+        (["1.png", "1x4.png"], ["1.png", "1x4.png"], {"1.png": "1.png", "1x4.png": "1x4.png"}),
+        (["a.png", "a.jpg"], ["a.png"], {"a.png": "a.png"}),
+        (["a.png"], ["ax2.png", "b.png"], {}),
+    ],
+)
+def test_lr_images_are_matched_by_name_and_each_serves_once(hr, lr, pairs):
+    assert match_lr(hr, lr, 4) == pairs

@@ -1,13 +1,24 @@
+import contextlib
+import shutil
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor
 
 from srzoo.data import PatchSource
 from srzoo.data.cache import PixelCache
+from srzoo.data.crops import ResidentAtlas
+from srzoo.data.folders import ImageFolder
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -88,59 +99,355 @@ def test_images_are_drawn_in_proportion_to_their_pixels(black_and_white, tmp_pat
 
 
 @pytest.mark.parametrize(("black", "white", "share"), [(1, 9, 0.75), (1, 0, 0.0), (0, 1, 1.0)])
-def test_weights_bias_the_draw(black_and_white, tmp_path, black, white, share):
-    weights = {"black.png": float(black), "white.png": float(white)}
-    data = PatchSource(black_and_white, scales=(2,), weights=weights, cache=tmp_path / "cache")
+def test_scores_bias_the_draw(black_and_white, tmp_path, black, white, share):
+    folder = ImageFolder(black_and_white, scores={"black.png": black, "white.png": white})
+    data = PatchSource(folder, scales=(2,), cache=tmp_path / "cache")
     assert share_of_white(data) == pytest.approx(share, abs=0.05 if 0 < share < 1 else 0)
+    assert ("white.png" in data.names) == (white > 0)
 
 
-def test_images_without_a_weight_are_named(photo_folder, tmp_path):
-    weights = {f"photo{i}.png": 1.0 for i in (0, 2, 3, 5)}
-    with pytest.raises(ValueError, match=r"no sampling weight for photo1\.png, photo4\.png$"):
-        PatchSource(photo_folder, scales=(2,), weights=weights, cache=tmp_path / "cache")
+def test_images_without_a_score_are_named(photo_folder, tmp_path):
+    folder = ImageFolder(photo_folder, scores={f"photo{i}.png": 1.0 for i in (0, 2, 3, 5)})
+    with pytest.raises(ValueError, match=r"no score for photo1\.png, photo4\.png; give every image"):
+        PatchSource(folder, scales=(2,), cache=tmp_path / "cache")
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan")])
-def test_weights_that_are_no_chances_are_refused(photo_folder, tmp_path, weight):
-    weights = {f"photo{i}.png": weight for i in range(6)}
-    with pytest.raises(ValueError, match="sampling weights must be 0 or more"):
-        PatchSource(photo_folder, scales=(2,), weights=weights, cache=tmp_path / "cache")
+def test_scores_that_leave_nothing_are_refused(photo_folder, tmp_path):
+    folder = ImageFolder(photo_folder, scores={f"photo{i}.png": 0.0 for i in range(6)})
+    with pytest.raises(ValueError, match="the scores of all images are 0"):
+        PatchSource(folder, scales=(2,), cache=tmp_path / "cache")
 
 
-def test_the_fingerprint_tells_images_and_weights(black_and_white, tmp_path):
-    def fingerprint(**weights):
-        named = {f"{name}.png": weight for name, weight in weights.items()} or None
-        return PatchSource(black_and_white, scales=(2,), weights=named, cache=tmp_path / "cache").fingerprint
+@pytest.fixture
+def four_levels(tmp_path) -> tuple[Path, Path]:
+    """Two folders of grey images: 16x16 of level 1, 2 and small, 32x16 of level 3, and 16x16 of level 4."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, name, height, level in (
+        (first, "1.png", 16, 1), (first, "2.png", 16, 2), (first, "small.png", 6, 9),
+        (second, "3.png", 32, 3), (second, "4.png", 16, 4),
+    ):  # fmt: skip
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(np.full((height, 16, 3), level, np.uint8)).save(folder / name)
+    return first, second
 
-    assert fingerprint() == PixelCache.build(black_and_white, root=tmp_path / "cache").fingerprint
-    assert fingerprint(black=1.0, white=2.0) == fingerprint(black=2.0, white=4.0)
-    assert len({fingerprint(), fingerprint(black=1.0, white=2.0), fingerprint(black=1.0, white=3.0)}) == 3
+
+def shares(data: PatchSource, patch_size: int = 4, num: int = 4000) -> list[float]:
+    """Share of the patches of level 0 to 4."""
+    _, hr = data.sample(np.random.default_rng(0), scale=2, batch_size=num, patch_size=patch_size)
+    return (np.bincount(hr[:, 0, 0, 0].numpy(), minlength=5) / num).tolist()
 
 
-def test_too_small_images_are_listed(tmp_path):
+def test_several_folders_are_drawn_by_pixels_or_by_their_weights(four_levels, tmp_path):
+    def source(*folders):
+        return PatchSource(folders, scales=(2,), cache=tmp_path / "cache")
+
+    first, second = four_levels
+    assert shares(source(first, second)) == pytest.approx([0, 0.2, 0.2, 0.4, 0.2], abs=0.03)
+    weighted = source(ImageFolder(first, weight=3), ImageFolder(second, weight=1))
+    assert shares(weighted) == pytest.approx([0, 3 / 8, 3 / 8, 1 / 6, 1 / 12], abs=0.03)
+    scored = source(ImageFolder(first, weight=1, scores={"1.png": 3, "2.png": 1, "small.png": 1}),
+                    ImageFolder(second, weight=1))  # fmt: skip
+    assert shares(scored) == pytest.approx([0, 3 / 8, 1 / 8, 1 / 3, 1 / 6], abs=0.03)
+    assert weighted.names == ("first/1.png", "first/2.png", "first/small.png", "second/3.png", "second/4.png")
+
+
+def test_too_small_images_are_left_out_at_the_scale_and_said_once(tmp_path, caplog):
     sides = {"fits.png": (24, 24), "low.png": (23, 40), "narrow.png": (40, 23), "tiny.png": (2, 2)}
     folder = folder_of(tmp_path, {name: noise(*size) for name, size in sides.items()})
     data = PatchSource(folder, scales=(2, 3), cache=tmp_path / "cache")
-    with pytest.raises(
-        ValueError, match=r"3 of 4 images .* 24 pixels .* patch of 8 .* low\.png, narrow\.png, tiny\.png$"
-    ):
-        data.check(8)
-
-
-def test_a_long_list_of_too_small_images_is_cut_and_counted(tmp_path):
-    folder = folder_of(tmp_path, {f"{i:02}.png": noise(4, 4) for i in range(23)})
-    data = PatchSource(folder, scales=(2,), cache=tmp_path / "cache")
-    with pytest.raises(ValueError, match=r"00\.png, 01\.png, .*, 19\.png and 3 more$"):
-        data.check(8)
-
-
-def test_images_that_just_hold_a_patch_pass_and_give_it(tmp_path):
-    folder = folder_of(tmp_path, {"a.png": noise(24, 24)})
-    data = PatchSource(folder, scales=(2, 3), cache=tmp_path / "cache")
-    data.check(8)
-    lr, hr = data.sample(np.random.default_rng(0), scale=3, batch_size=1, patch_size=8)
-    assert np.array_equal(np.sort(hr, axis=None), np.sort(noise(24, 24), axis=None))
+    report = data.check(8)
+    assert data.check(8) == report
+    assert report.too_small == {2: ("tiny.png",), 3: ("low.png", "narrow.png", "tiny.png")}
+    assert (report.images, report.megapixels) == (3, pytest.approx((24 * 24 + 2 * 23 * 40) / 1e6))
+    assert caplog.messages == report.warnings()
+    lr, hr = data.sample(np.random.default_rng(0), scale=3, batch_size=20, patch_size=8)
+    whole = np.sort(noise(24, 24), axis=None)
+    assert all(np.array_equal(np.sort(patch, axis=None), whole) for patch in hr)
     assert lr.shape[-1] * 3 == hr.shape[-1] == 24
+    data.sample(np.random.default_rng(0), scale=2, batch_size=20, patch_size=11)
+
+
+def test_where_no_image_holds_a_patch_nothing_begins(photo_folder, tmp_path):
+    data = PatchSource(photo_folder, scales=(2, 4), cache=tmp_path / "cache")
+    data.check(16)
+    with pytest.raises(ValueError, match=r"none of the 6 images has the 68x68 pixels that a patch of 17 needs at x4"):
+        data.check(17)
+    with pytest.raises(ValueError, match="none of the 6 images"):
+        data.sample(np.random.default_rng(0), scale=4, batch_size=2, patch_size=17)
+
+
+def test_an_unknown_scale_is_refused(photo_folder, tmp_path):
+    data = PatchSource(photo_folder, scales=(2, 4), cache=tmp_path / "cache")
+    with pytest.raises(ValueError, match="this source has no x3; it has x2, x4"):
+        data.sample(np.random.default_rng(0), scale=3, batch_size=2, patch_size=4)
+
+
+def test_copies_are_drawn_once_and_said(tmp_path, caplog):
+    for folder, name, level in (("a", "1.png", 1), ("a", "2.png", 2), ("b", "3.bmp", 1), ("b", "4.png", 1)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Image.fromarray(np.full((12, 12, 3), level, np.uint8)).save(tmp_path / folder / name)
+    Image.fromarray(np.full((9, 16, 3), 1, np.uint8)).save(tmp_path / "b" / "as_many_bytes.png")
+    data = PatchSource([tmp_path / "a", tmp_path / "b"], scales=(2,), cache=tmp_path / "cache")
+    assert data.inspect(4).duplicates == (("a/1.png", "b/3.bmp", "b/4.png"),)
+    assert data.names == ("a/1.png", "a/2.png", "b/as_many_bytes.png")
+    assert caplog.messages == ["equal pixels, only the first is drawn (1): a/1.png = b/3.bmp = b/4.png"]
+
+
+def test_unreadable_files_are_left_out_and_said(photo_folder, tmp_path, caplog):
+    (photo_folder / "bad.png").write_text("not an image")
+    data = PatchSource(photo_folder, scales=(2,), cache=tmp_path / "cache")
+    [line] = data.check(4).unreadable
+    assert line.startswith("bad.png: ")
+    assert len(caplog.messages) == 1
+    assert "unreadable, left out (1): bad.png" in caplog.text
+    assert len(data.names) == 6
+
+
+def test_excluded_images_and_their_copies_are_not_drawn(four_levels, tmp_path):
+    first, second = four_levels
+    Image.open(first / "1.png").save(second / "copy.png")
+    source = PatchSource([first, second], scales=(2,), cache=tmp_path / "cache")
+    for excluded in ("first/1.png", "second/copy.png"):
+        names = [excluded, "second/4.png"]
+        given_at_once = PatchSource([first, second], scales=(2,), exclude=names, cache=tmp_path / "cache")
+        for data in (given_at_once, source.without(names), source.without(names[:1]).without(names[1:])):
+            drawn = [level for level, share in enumerate(shares(data)) if share]
+            assert drawn == [2, 3]
+            assert data.fingerprint == given_at_once.fingerprint
+            assert data.inspect(4).excluded == 3
+    assert len(source.names) == 5  # the one they were made from still draws all
+    with pytest.raises(ValueError, match=r"no such image to exclude: 1\.png; the names are those"):
+        source.without(["1.png"])
+    with pytest.raises(ValueError, match="all 6 images are excluded"):
+        source.without(source.names)
+
+
+def test_the_fingerprint_tells_what_is_drawn_and_not_where_it_lies(black_and_white, tmp_path):
+    def fingerprint(*folders, **options):
+        return PatchSource(folders, scales=(2,), cache=tmp_path / "cache", **options).fingerprint
+
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(black_and_white, moved)
+    lr = tmp_path / "lr"
+    lr.mkdir()
+    for name, width in (("black.png", 6), ("white.png", 2)):
+        Image.fromarray(np.full((6, width, 3), 7, np.uint8)).save(lr / name)
+    plain = fingerprint(black_and_white)
+    assert plain == fingerprint(moved) == fingerprint(ImageFolder(moved, scores={"black.png": 1, "white.png": 1.0}))
+
+    def weighted(first, second):
+        return fingerprint(ImageFolder(black_and_white, weight=first), ImageFolder(moved, weight=second))
+
+    different = [
+        plain,
+        fingerprint(black_and_white, exclude=["white.png"]),
+        fingerprint(ImageFolder(black_and_white, scores={"black.png": 1, "white.png": 2})),
+        fingerprint(ImageFolder(black_and_white, lr=lr)),
+        fingerprint(black_and_white, degradation=Blurred()),
+        fingerprint(black_and_white, degradation=Blurred(noise=0.5)),
+        fingerprint(black_and_white, moved),
+        weighted(1, 1),
+        weighted(1, 2),
+    ]
+    assert len(set(different)) == len(different)
+
+
+def paired_folders(tmp_path: Path, scales: tuple[int, ...] = (2, 3)) -> Path:
+    """HR images of odd sizes, and LR images that are no bicubic of them, as DIV2K lays them out."""
+    hr = folder_of(tmp_path, {name: noise(31 + i, 37, seed=i) for i, name in enumerate(("0.png", "1.png"))})
+    for scale in scales:
+        (tmp_path / f"lr/X{scale}").mkdir(parents=True)
+        for i in range(2):
+            lr = noise((31 + i) // scale, 37 // scale, seed=10 * scale + i)
+            Image.fromarray(lr).save(tmp_path / f"lr/X{scale}/{i}x{scale}.png")
+    return hr
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_patches_of_paired_folders_are_the_same_crop_of_both_images(tmp_path, scale):
+    folder = ImageFolder(paired_folders(tmp_path), lr=tmp_path / "lr")
+    data = PatchSource(folder, scales=(2, 3), cache=tmp_path / "cache")
+    lr_batch, hr_batch = data.sample(np.random.default_rng(0), scale=scale, batch_size=30, patch_size=7)
+    seen = set()
+    for lr_patch, hr_patch in zip(lr_batch, hr_batch, strict=True):
+        for i in range(2):
+            lr, hr = noise((31 + i) // scale, 37 // scale, seed=10 * scale + i), noise(31 + i, 37, seed=i)
+            with contextlib.suppress(AssertionError):
+                locate(lr_patch, hr_patch, lr, hr, scale)
+                seen.add(i)
+                break
+        else:
+            raise AssertionError("a patch is of neither pair")
+    assert seen == {0, 1}
+
+
+def test_all_faults_of_pairs_are_listed_before_anything_is_drawn(tmp_path, caplog):
+    hr = paired_folders(tmp_path, scales=(2,))
+    for name in ("alone.png", "also.png", "dark.png", "broken.png"):
+        Image.fromarray(noise(20, 20, seed=len(name))).save(hr / name)
+    (hr / "broken.png").write_text("not an image")
+    lr = tmp_path / "lr/X2"
+    for name, side in (("1x2.png", 11), ("extra.png", 10), ("brokenx2.png", 10)):
+        Image.fromarray(noise(side, side)).save(lr / name)
+    (lr / "darkx2.png").write_text("not an image")
+    data = PatchSource(ImageFolder(hr, lr=tmp_path / "lr"), scales=(2,), cache=tmp_path / "cache")
+    report = data.inspect(4)
+    assert report.unpaired == ("alone.png (no LR for x2)", "also.png (no LR for x2)", "X2/extra.png (no HR)")
+    assert report.misfit == ("X2/1x2.png is 11x11, x2 of 1.png (37x32) is 18x16",)
+    assert [line.partition(":")[0] for line in report.unreadable] == ["broken.png", "X2/darkx2.png"]
+    told = r"alone\.png .*also\.png .*extra\.png .*1x2\.png is 11x11"
+    with pytest.raises(ValueError, match=told):
+        data.check(4)
+    with pytest.raises(ValueError, match=told):
+        data.sample(np.random.default_rng(0), scale=2, batch_size=1, patch_size=4)
+
+
+def test_one_picture_with_two_lr_images_is_two_pairs_and_one_picture_to_hold_out(tmp_path):
+    hr = paired_folders(tmp_path, scales=(2,))
+    other = tmp_path / "other"
+    other.mkdir()
+    for i in range(2):
+        Image.fromarray(noise((31 + i) // 2, 18, seed=50 + i)).save(other / f"{i}.png")
+    folders = [ImageFolder(hr, lr={2: tmp_path / "lr/X2"}), ImageFolder(hr, lr=other)]
+    data = PatchSource(folders, scales=(2,), cache=tmp_path / "cache")
+    assert len(data.names) == len(set(data.names)) == 4
+    assert data.inspect(4).duplicates == ()
+    assert len(data.without(data.names[:1]).names) == 2
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """The mean of each block and its eight neighbours, and noise."""
+
+    noise: float = 0.0
+    margin: int = 1
+
+    def __call__(self, hr: Tensor, scale: int, seeds: Sequence[int]) -> Tensor:
+        lr = F.avg_pool2d(F.avg_pool2d(hr, scale), 3, stride=1, padding=1)
+        noise = [np.random.default_rng(seed).normal(size=lr.shape[1:]) for seed in seeds]
+        return lr + self.noise * torch.from_numpy(np.stack(noise)).float()
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_degraded_patches_are_crops_of_the_degraded_image(tmp_path, scale):
+    pixels = noise(9 * scale + 1, 10 * scale)
+    folder = folder_of(tmp_path, {"a.png": pixels})
+    data = PatchSource(folder, scales=(2, 3), degradation=Blurred(), cache=tmp_path / "cache")
+    lr_batch, hr_batch = data.sample(np.random.default_rng(0), scale=scale, batch_size=100, patch_size=6)
+    whole = torch.from_numpy(pixels[: 9 * scale]).permute(2, 0, 1)[None].float() / 255
+    lr = (Blurred()(whole, scale, [0])[0] * 255 + 0.5).floor().to(torch.uint8).permute(1, 2, 0).numpy()
+    places = set()
+    for lr_patch, hr_patch in zip(lr_batch, hr_batch, strict=True):
+        y, x, op = locate_hr(hr_patch, pixels, scale)
+        expected = reference_orientations(lr[y : y + 6, x : x + 6])[op]
+        assert np.abs(lr_patch.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1  # sums in another order
+        places.add((y, x, op))
+    assert {(y, x) for y, x, _ in places} == {(y, x) for y in (1, 2) for x in (1, 2, 3)}  # the margin lies inside
+    assert {op for _, _, op in places} == set(range(8))
+
+
+def locate_hr(hr_patch: Tensor, hr: np.ndarray, scale: int) -> tuple[int, int, int]:
+    """LR row, column and orientation of a patch."""
+    patch = hr_patch.permute(1, 2, 0).numpy()
+    side = patch.shape[0]
+    for y in range(0, hr.shape[0] - side + 1, scale):
+        for x in range(0, hr.shape[1] - side + 1, scale):
+            for k, view in enumerate(reference_orientations(hr[y : y + side, x : x + side])):
+                if np.array_equal(view, patch):
+                    return y // scale, x // scale, k
+    raise AssertionError("no aligned crop of the image")
+
+
+def test_degraded_patches_are_rounded_half_up(tmp_path):
+    folder = folder_of(tmp_path, {"a.png": np.full((20, 20, 3), 7, np.uint8)})
+
+    @dataclass(frozen=True)
+    class Raised:
+        by: float
+        margin: int = 0
+
+        def __call__(self, hr, scale, seeds):
+            return F.avg_pool2d(hr.double() + self.by / 255, scale).float()
+
+    for by, level in ((0.49, 7), (0.51, 8), (-9.0, 0), (300.0, 255)):
+        data = PatchSource(folder, scales=(2,), degradation=Raised(by), cache=tmp_path / "cache")
+        lr, hr = data.sample(np.random.default_rng(0), scale=2, batch_size=1, patch_size=4)
+        assert lr.unique().tolist() == [level]
+        assert hr.unique().tolist() == [7]
+
+
+def test_a_degradation_is_not_mixed_with_lr_images_and_tells_its_settings(photo_folder, tmp_path):
+    class Nameless:
+        margin = 0
+
+        def __call__(self, hr, scale, seeds):
+            return F.avg_pool2d(hr, scale + 1)
+
+    def source(folder, degradation):
+        return PatchSource(folder, scales=(2,), degradation=degradation, cache=tmp_path / "cache")
+
+    with pytest.raises(ValueError, match="photos has LR images of its own, so a degradation has nothing to make"):
+        source(ImageFolder(photo_folder, lr="lr"), Blurred())
+    with pytest.raises(TypeError, match="Nameless has no repr that tells its settings; make it a frozen dataclass"):
+        source(photo_folder, Nameless())
+    wrong = source(photo_folder, dataclass(frozen=True)(Nameless)())
+    with pytest.raises(ValueError, match=r"made LR patches of shape \(2, 3, 4, 4\); at x2 it must be \(2, 3, 6, 6\)"):
+        wrong.sample(np.random.default_rng(0), scale=2, batch_size=2, patch_size=6)
+
+
+@pytest.mark.parametrize("degradation", [None, Blurred(noise=0.1)])
+@given(st.lists(st.integers(0, 7), max_size=4), st.integers(0, 5))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_parts_of_a_batch_are_the_whole(photo_folder, tmp_path, degradation, cuts, seed):
+    data = PatchSource(photo_folder, scales=(2,), degradation=degradation, cache=tmp_path / "cache")
+
+    def sample(part):
+        rng = np.random.default_rng(seed)
+        batch = data.sample(rng, scale=2, batch_size=7, patch_size=5, part=part)
+        return *batch, rng.integers(2**60)
+
+    ends = [0, *sorted(cuts), 7]
+    parts = [sample(slice(a, b)) for a, b in pairwise(ends) if a < b]
+    whole = sample(slice(None))
+    for k in range(2):
+        assert torch.equal(torch.cat([part[k] for part in parts]), whole[k])
+        assert whole[k].is_contiguous(memory_format=torch.channels_last)
+    assert {part[2] for part in parts} == {whole[2]}  # the generator moves as far for each part
+
+
+def test_images_on_a_device_give_the_same_patches(four_levels, photo_folder, tmp_path):
+    data = PatchSource([*four_levels, photo_folder], scales=(2,), cache=tmp_path / "cache")
+    mapped = data.sample(np.random.default_rng(1), scale=2, batch_size=40, patch_size=3)
+    assert not data.resident
+    assert data.to("cpu") is data
+    assert not data.resident
+    atlases = {1: data._inventory.hr, 2: data._inventory.lr[2]}
+    data._resident = {scale: ResidentAtlas(atlas, torch.device("cpu")) for scale, atlas in atlases.items()}
+    assert data.resident
+    resident = data.sample(np.random.default_rng(1), scale=2, batch_size=40, patch_size=3)
+    assert all(torch.equal(a, b) for a, b in zip(mapped, resident, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("degradation", [None, Blurred()])
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_gpu_gives_the_patches_of_the_cpu(four_levels, photo_folder, tmp_path, monkeypatch, degradation, fits):
+    data = PatchSource(
+        [*four_levels, photo_folder], scales=(2, 4), degradation=degradation, cache=tmp_path / "cache"
+    )  # fmt: skip
+    arguments = dict(scale=2, batch_size=40, patch_size=3)
+    expected = data.sample(np.random.default_rng(1), **arguments)
+    if not fits:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 1000))
+    data.to("cuda")
+    assert data.resident == fits
+    patches = data.sample(np.random.default_rng(1), **arguments)
+    for ours, cpu in zip(patches, expected, strict=True):
+        on_device = fits or degradation is not None
+        assert ours.is_cuda == on_device
+        assert on_device or ours.is_pinned()
+        assert ours.is_contiguous(memory_format=torch.channels_last)
+        assert (ours.cpu().int() - cpu.int()).abs().max() <= (0 if degradation is None else 1)
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -1,0 +1,490 @@
+import io
+import math
+from dataclasses import FrozenInstanceError
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from srzoo.data.degradations import Bicubic, Blur, Chain, Degradation, Downscale, Jpeg, Noise, Step, Unknown
+from srzoo.resize import imresize
+
+FIXED = [
+    Bicubic(),
+    Downscale("box"),
+    Downscale("bilinear"),
+    Downscale("lanczos"),
+    Downscale("nearest"),
+    Unknown(seed=3),
+    Chain(Blur(0.8), Bicubic()),
+]
+RANDOM = [
+    Chain(Blur((0.3, 1.5)), Downscale("box")),
+    Chain(Blur((0.3, 1.5), across=(0.3, 0.8)), Bicubic()),
+    Chain(Bicubic(), Noise((1.0, 20.0), photons=(100.0, 1000.0), grey=0.5)),
+    Chain(Noise((1.0, 5.0)), Downscale("nearest")),
+    Chain(Bicubic(), Jpeg((10, 90))),
+    Chain(Jpeg((10, 90), chroma="4:4:4"), Downscale("bilinear")),
+    Chain(Blur((0.3, 1.0)), Downscale("lanczos"), Noise((1.0, 9.0)), Jpeg((30, 90), chroma="4:4:4")),
+]
+EVERY = [*FIXED, *RANDOM]
+
+
+def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Random values in steps of 1/255."""
+    levels = np.random.default_rng(seed).integers(0, 256, shape)
+    return torch.from_numpy(levels.astype(np.float32) / 255)
+
+
+# What holds for all of them.
+
+
+@pytest.mark.parametrize("degradation", EVERY, ids=repr)
+def test_lr_has_the_size_and_type_asked_for_and_the_seeds_decide(degradation: Degradation) -> None:
+    hr = pixels(3, 3, 24, 36)
+    kept = hr.clone()
+    for scale in (2, 3, 4):
+        lr = degradation(hr, scale, [1, 2, 3])
+        assert lr.shape == (3, 3, 24 // scale, 36 // scale)
+        assert lr.dtype == torch.float32
+        assert torch.equal(lr, degradation(hr, scale, [1, 2, 3]))
+        assert torch.equal(lr, degradation(hr, scale, [4, 5, 6])) == (degradation in FIXED)
+    assert torch.equal(hr, kept)
+
+
+@pytest.mark.parametrize("degradation", EVERY, ids=repr)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_rest_of_the_batch_does_not_matter_to_the_bit(degradation: Degradation, channels: int) -> None:
+    seeds = [2**63 - 2, 11, 12, 13, 14]
+    for scale, height, width in ((2, 34, 14), (3, 51, 99), (4, 20, 28)):
+        hr = pixels(5, channels, height, width)
+        lr = degradation(hr, scale, seeds)
+        for rows in ([0], [3], [4, 1], [3, 2, 1, 0]):
+            some = degradation(hr[rows], scale, [seeds[i] for i in rows])
+            assert torch.equal(some, lr[rows])
+        last = hr[1:3].to(memory_format=torch.channels_last)
+        assert torch.equal(degradation(last, scale, seeds[1:3]), lr[1:3])
+
+
+def changed_outside(hr: torch.Tensor, top: int, left: int, side: int) -> torch.Tensor:
+    """Other pixels everywhere but in a square."""
+    other = 1 - hr
+    other[..., top : top + side, left : left + side] = hr[..., top : top + side, left : left + side]
+    return other
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("degradation", EVERY, ids=repr)
+def test_what_lies_past_the_margin_does_not_matter(degradation: Degradation, scale: int) -> None:
+    margin, side = degradation.margin, 5
+    size = side + 2 * margin + 18
+    hr = pixels(1, 3, size * scale, size * scale)
+    lr = degradation(hr, scale, [5])
+    for at in range(0, 18, 2 if "Jpeg" in repr(degradation) else 6):
+        other = changed_outside(hr, at * scale, (17 - at) * scale, (side + 2 * margin) * scale)
+        rows, columns = (slice(start + margin, start + margin + side) for start in (at, 17 - at))
+        found = degradation(other, scale, [5])
+        assert torch.equal(found[..., rows, columns], lr[..., rows, columns])
+        assert not torch.equal(found, lr)
+
+
+@pytest.mark.parametrize("degradation", FIXED, ids=repr)
+def test_a_patch_cut_with_the_margin_is_degraded_as_the_whole_image(degradation: Degradation) -> None:
+    hr, scale, margin = pixels(1, 3, 60, 60), 3, degradation.margin
+    whole = degradation(hr, scale, [0])[..., 7:12, 6:11]
+    rows, columns = (slice((start - margin) * scale, (start + 5 + margin) * scale) for start in (7, 6))
+    part = degradation(hr[..., rows, columns], scale, [0])
+    part = part[..., margin : margin + 5, margin : margin + 5]
+    torch.testing.assert_close(part, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("degradation", [Bicubic(), Downscale("bilinear"), Downscale("lanczos"), Unknown(3)], ids=repr)
+def test_the_margin_is_not_wider_than_needed(degradation: Degradation) -> None:
+    less = degradation.margin - 1
+    size = 12 + 2 * less
+    hr = pixels(1, 1, size * 2, size * 2)
+    inner = slice(5 + less, 7 + less)
+    lr, found = (degradation(x, 2, [5])[..., inner, inner] for x in (hr, changed_outside(hr, 10, 10, 4 + 4 * less)))
+    assert not torch.equal(lr, found)
+
+
+@pytest.mark.parametrize("step", [Jpeg(75), Jpeg(75, "4:4:4"), Blur(1.0), Blur(0.3, across=1.0)], ids=repr)
+def test_the_reach_of_a_step_is_what_it_takes(step: Step) -> None:
+    x, seeds = pixels(8, 3, 48, 48), list(range(8))
+    inner, kept = slice(16, 17), 1 + 2 * step.reach  # from the first pixel of a block on
+    same = changed_outside(x, 16 - step.reach, 16 - step.reach, kept)
+    less = changed_outside(x, 17 - step.reach, 17 - step.reach, kept - 2)
+    whole, with_reach, with_less = (step(patches, seeds)[..., inner, inner] for patches in (x, same, less))
+    assert torch.equal(with_reach, whole)
+    assert not torch.equal(with_less, whole)
+
+
+@pytest.mark.parametrize("degradation", [*FIXED, RANDOM[0], RANDOM[1], Chain(Bicubic(), Jpeg(75))], ids=repr)
+def test_a_flat_grey_patch_stays_what_it_is(degradation: Degradation) -> None:
+    for scale in (2, 3, 4):
+        lr = degradation(torch.full((1, 3, 24, 24), 0.6), scale, [3])
+        torch.testing.assert_close(lr, torch.full_like(lr, 0.6), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("degradation", EVERY, ids=repr)
+def test_wrong_sizes_scales_and_seeds_are_named(degradation: Degradation) -> None:
+    with pytest.raises(ValueError, match="got 1 seeds for 2 patches; give one for each patch"):
+        degradation(pixels(2, 3, 8, 8), 2, [1])
+    with pytest.raises(ValueError, match="the HR patches are 9x8; both sides must be multiples of the scale 2"):
+        degradation(pixels(1, 3, 9, 8), 2, [1])
+    with pytest.raises(ValueError, match="scale is 1; degradations shrink by a whole factor of 2 or more"):
+        degradation(pixels(1, 3, 8, 8), 1, [1])
+
+
+@pytest.mark.parametrize("part", [*EVERY, Blur((0.1, 2.0)), Noise(photons=(1.0, 9.0)), Jpeg((5, 90))], ids=repr)
+def test_parts_are_values_that_tell_their_settings(part: Degradation | Step) -> None:
+    twin = eval(repr(part))
+    assert twin == part
+    assert hash(twin) == hash(part)
+    with pytest.raises(FrozenInstanceError):
+        part.seed = 1  # type: ignore[union-attr]
+
+
+# Downscaling.
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_bicubic_is_imresize(scale: int) -> None:
+    hr = pixels(2, 3, 24, 36)
+    assert torch.equal(Bicubic()(hr, scale, [0, 1]), imresize(hr, scale=Fraction(1, scale)))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 5])
+@pytest.mark.parametrize("kernel", ["box", "bilinear", "lanczos", "nearest"])
+def test_downscaling_has_pillows_weights_and_mirrored_edges(kernel: str, scale: int) -> None:
+    filters = {"box": "BOX", "bilinear": "BILINEAR", "lanczos": "LANCZOS", "nearest": "NEAREST"}
+    part = Downscale(kernel)  # type: ignore[arg-type]
+    hr = pixels(1, 1, 7 * scale, 9 * scale)
+    wide = np.pad(hr[0, 0].numpy(), part.margin * scale, mode="symmetric")
+    size = (wide.shape[1] // scale, wide.shape[0] // scale)
+    expected = np.asarray(Image.fromarray(wide).resize(size, Image.Resampling[filters[kernel]]))
+    inner = slice(part.margin, -part.margin or None)
+    np.testing.assert_allclose(part(hr, scale, [0])[0, 0], expected[inner, inner], rtol=0, atol=1e-6)
+
+
+def test_the_unknown_kernel_is_fixed_by_its_seed() -> None:
+    kernels = {(seed, scale): Unknown(seed).kernel(scale) for seed in range(6) for scale in (2, 3, 4)}
+    for (seed, scale), kernel in kernels.items():
+        assert kernel.shape == (5 * scale, 5 * scale)
+        assert kernel.min() >= 0
+        assert kernel.sum().item() == pytest.approx(1, abs=1e-12)
+        assert torch.equal(kernel, Unknown(seed).kernel(scale))
+    at_2 = [kernels[seed, 2] for seed in range(6)]
+    assert not any(torch.equal(a, b) for i, a in enumerate(at_2) for b in at_2[:i])
+
+
+def moments(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and covariance (x right, y up) of a kernel, from its middle."""
+    at = np.arange(len(kernel)) - (len(kernel) - 1) / 2
+    x, y = np.meshgrid(at, -at)
+    points = np.stack([x.ravel(), y.ravel()])
+    weights = kernel.ravel() / kernel.sum()
+    centre = points @ weights
+    away = points - centre[:, None]
+    return centre, (away * weights) @ away.T
+
+
+def test_the_unknown_kernel_is_anisotropic_and_centred() -> None:
+    ratios = []
+    for seed in range(20):
+        centre, covariance = moments(Unknown(seed).kernel(4).numpy())
+        assert np.abs(centre).max() < 0.4  # of 4 HR pixels in an LR one
+        low, high = np.linalg.eigvalsh(covariance)
+        assert 0.1 < low <= high < 17
+        ratios.append(math.sqrt(high / low))
+    assert max(ratios) > 2
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_unknown_is_its_kernel_then_subsampling(scale: int) -> None:
+    part = Unknown(seed=5)
+    hr = pixels(1, 2, 8 * scale, 9 * scale)
+    kernel = part.kernel(scale).numpy()
+    before = 2 * scale  # so that the kernel's 5 * scale pixels lie around those of an LR pixel
+    for plane, found in zip(hr[0].double().numpy(), part(hr, scale, [0])[0].numpy(), strict=True):
+        wide = np.pad(plane, before, mode="symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(wide, kernel.shape)[::scale, ::scale]
+        np.testing.assert_allclose(found, (windows * kernel).sum((2, 3)), rtol=0, atol=1e-6)
+
+
+# Blur.
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.4])
+def test_isotropic_blur_is_scipys(sigma: float) -> None:
+    x = pixels(2, 3, 9, 13)
+    blur = Blur(sigma)
+    expected = ndimage.gaussian_filter(x.double().numpy(), sigma, axes=(2, 3), radius=blur.reach, mode="reflect")
+    np.testing.assert_allclose(blur(x, [0, 1]), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("angle", "sigmas"), [(0.0, (0.7, 1.9)), (90.0, (1.9, 0.7)), (-180.0, (0.7, 1.9))])
+def test_anisotropic_blur_along_an_axis_is_scipys(angle: float, sigmas: tuple[float, float]) -> None:
+    x = pixels(1, 1, 9, 13)
+    blur = Blur(1.9, across=0.7, angle=angle)
+    expected = ndimage.gaussian_filter(x.double().numpy(), sigmas, axes=(2, 3), radius=blur.reach, mode="reflect")
+    np.testing.assert_allclose(blur(x, [0]), expected, rtol=0, atol=1e-6)
+
+
+def response(blur: Blur, seeds: list[int]) -> np.ndarray:
+    """What each patch's kernel makes of one bright pixel."""
+    side = 2 * blur.reach + 1
+    spot = torch.zeros(len(seeds), 1, side, side)
+    spot[..., blur.reach, blur.reach] = 1
+    return blur(spot, seeds)[:, 0].double().numpy()
+
+
+@pytest.mark.parametrize("angle", [30.0, 120.0])
+def test_the_angle_turns_counter_clockwise(angle: float) -> None:
+    _, covariance = moments(response(Blur(3.0, across=1.5, angle=angle), [0])[0])
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    turn = np.array([[cos, -sin], [sin, cos]])
+    np.testing.assert_allclose(covariance, turn @ np.diag([9, 2.25]) @ turn.T, rtol=0, atol=0.3)
+
+
+def test_each_patch_gets_its_own_blur_from_the_whole_range() -> None:
+    variances = [moments(kernel)[1][0, 0] for kernel in response(Blur((1.0, 2.0)), list(range(200)))]
+    sigmas = np.sqrt(variances)
+    assert 0.98 < sigmas.min() < 1.05
+    assert 1.93 < sigmas.max() < 2.0
+    assert sigmas.mean() == pytest.approx(1.5, abs=0.06)
+
+
+@pytest.mark.parametrize("blur", [Blur(0.0), Blur((0.0, 0.0)), Blur(0.0, across=0.0), Blur(0.001)], ids=repr)
+def test_no_blur_changes_nothing(blur: Blur) -> None:
+    x = pixels(2, 3, 9, 13)
+    assert torch.equal(blur(x, [0, 1]), x)
+
+
+# Noise.
+
+
+@pytest.mark.parametrize("sigma", [1.0, 25.0])
+def test_noise_has_the_deviation_asked_for(sigma: float) -> None:
+    x = torch.full((2, 3, 100, 100), 0.5)
+    noise = (Noise(sigma)(x, [0, 1]) - x).mul(255)
+    for channel in noise.flatten(0, 1):
+        assert channel.std().item() == pytest.approx(sigma, rel=0.03)
+        assert channel.mean().item() == pytest.approx(0, abs=0.05 * sigma)
+    across = np.corrcoef(noise.flatten(0, 1).flatten(1).numpy())
+    assert np.abs(across - np.eye(6)).max() < 0.05
+
+
+def test_each_patch_gets_its_own_noise_from_the_whole_range() -> None:
+    noise = Noise((10.0, 30.0))(torch.zeros(200, 1, 32, 32), list(range(200)))
+    sigmas = noise.mul(255).flatten(1).std(1)
+    assert 9 < sigmas.min() < 11.5
+    assert 28.5 < sigmas.max() < 32
+    assert sigmas.mean().item() == pytest.approx(20, abs=1.2)
+
+
+def test_shot_noise_grows_with_the_light() -> None:
+    light = torch.tensor([-0.1, 0.0, 0.25, 1.0]).view(1, 1, 4, 1).expand(1, 3, 4, 20_000)
+    noise = Noise(sigma=0.0, photons=400.0)(light, [3]) - light
+    deviations = noise.std((0, 1, 3))
+    torch.testing.assert_close(deviations, torch.tensor([0, 0, 0.025, 0.05]), rtol=0.02, atol=0)
+    both = Noise(sigma=10.0, photons=400.0)(light, [3]) - light
+    expected = (torch.tensor([0, 0, 0.025, 0.05]) ** 2 + (10 / 255) ** 2).sqrt()
+    torch.testing.assert_close(both.std((0, 1, 3)), expected, rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize(("grey", "share"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
+def test_grey_noise_is_equal_in_all_channels(grey: float, share: float) -> None:
+    noise = Noise(10.0, grey=grey)(torch.zeros(300, 3, 2, 2), list(range(300)))
+    equal = (noise == noise[:, :1]).flatten(1).all(1).float().mean().item()
+    assert equal == pytest.approx(share, abs=0.08 if 0 < share < 1 else 0)
+
+
+def test_no_noise_changes_nothing() -> None:
+    x = pixels(2, 3, 5, 5)
+    assert torch.equal(Noise(0.0)(x, [0, 1]), x)
+
+
+# JPEG.
+
+
+def waves(height: int, width: int, channels: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    planes = [127.5 + 120 * np.sin(x / (3 + k) + y / 7 + k) for k in range(channels)]
+    return np.stack(planes, -1).round().astype(np.uint8)
+
+
+def by_pillow(image: np.ndarray, quality: int, chroma: str) -> np.ndarray:
+    """An image h w c after Pillow wrote it as JPEG and read it again."""
+    colour = {"subsampling": chroma} if image.shape[2] == 3 else {}
+    file = io.BytesIO()
+    Image.fromarray(image if image.shape[2] == 3 else image[..., 0]).save(file, "JPEG", quality=quality, **colour)
+    return np.asarray(Image.open(file)).reshape(image.shape)
+
+
+def as_patches(images: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+
+
+@pytest.mark.parametrize("chroma", ["4:2:0", "4:4:4"])
+@pytest.mark.parametrize("size", [(16, 32), (37, 51), (24, 17), (9, 5), (6, 23)], ids=str)
+def test_jpeg_gives_pillows_pixels(size: tuple[int, int], chroma: str) -> None:
+    rng = np.random.default_rng(0)
+    for channels in (1, 3):
+        sharp = rng.integers(0, 256, (*size, channels), dtype=np.uint8)
+        images = [sharp, waves(*size, channels), np.where(sharp > 200, 255, 0).astype(np.uint8)]
+        for quality in (1, 10, 49, 50, 75, 90, 100):
+            found = Jpeg(quality, chroma)(as_patches(images), [0, 1, 2])  # type: ignore[arg-type]
+            levels = found.mul(255).permute(0, 2, 3, 1)
+            expected = np.stack([by_pillow(image, quality, chroma) for image in images])
+            np.testing.assert_allclose(levels, expected, rtol=0, atol=1e-3)
+
+
+def test_jpeg_of_best_quality_changes_little_and_of_low_quality_much() -> None:
+    x = as_patches([waves(32, 32, 3)])
+    assert (Jpeg(100, "4:4:4")(x, [0]) - x).abs().max() < 4.5 / 255
+    assert (Jpeg(5)(x, [0]) - x).abs().mean() > 4 / 255
+
+
+def test_jpeg_clamps_and_rounds_what_it_gets() -> None:
+    x = as_patches([waves(16, 16, 3)])
+    x[..., 0, :] = 1.0
+    x[..., 1, :] = 0.0
+    off = x + torch.empty_like(x).uniform_(-0.4, 0.4) / 255
+    off[..., 0, :] = 1.7
+    off[..., 1, :] = -0.3
+    assert torch.equal(Jpeg(80)(off, [0]), Jpeg(80)(x, [0]))
+
+
+def tables_of_pillow(quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+    tables = Image.open(file).quantization  # type: ignore[attr-defined]
+    return np.array([tables[0], tables[1]]).reshape(2, 8, 8)
+
+
+def test_the_quality_drawn_for_a_seed_is_the_same_everywhere() -> None:
+    # The first number of splitmix64 from state 0 is 0xE220A8397B1DCDAF, so the 89th of 100 qualities.
+    np.testing.assert_array_equal(Jpeg((1, 100)).tables([0])[0], tables_of_pillow(89))
+
+
+def test_all_qualities_of_the_range_are_drawn_and_no_other() -> None:
+    tables = {tuple(table.flatten().tolist()) for table in Jpeg((48, 51)).tables(list(range(100)))}
+    assert tables == {tuple(tables_of_pillow(quality).flatten().tolist()) for quality in range(48, 52)}
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_jpeg_refuses_other_channels(channels: int) -> None:
+    with pytest.raises(ValueError, match=f"the patches have {channels} channels; JPEG takes 1 .grey. or 3 .RGB."):
+        Jpeg()(pixels(1, channels, 8, 8), [0])
+
+
+# Chains.
+
+
+def test_a_chain_does_its_steps_in_the_order_given() -> None:
+    hr = pixels(2, 3, 24, 24)
+    blurred = Blur(1.2)(hr, [0, 0])
+    lr = Downscale("box")(blurred, 2, [0, 0])
+    assert torch.equal(Chain(Blur(1.2), Downscale("box"))(hr, 2, [0, 1]), lr)
+    assert torch.equal(Chain(Blur(1.2), Downscale("box"), Jpeg(40))(hr, 2, [0, 1]), Jpeg(40)(lr, [0, 0]))
+    before, after = Chain(Blur(1.2), Bicubic()), Chain(Bicubic(), Blur(1.2))
+    assert not torch.allclose(before(hr, 2, [0, 1]), after(hr, 2, [0, 1]), atol=0.01)
+
+
+def test_steps_of_a_chain_draw_from_streams_of_their_own() -> None:
+    twice = Chain(Downscale("nearest"), Noise(10.0), Noise(10.0))(torch.zeros(1, 3, 200, 200), 2, [4])
+    assert twice.mul(255).std().item() == pytest.approx(10 * math.sqrt(2), rel=0.03)  # 20 if both were the same
+    strengths = Chain(Noise((0.0, 20.0)), Downscale("nearest"), Noise((0.0, 20.0)))
+    hr = torch.zeros(300, 1, 32, 32)
+    total = strengths(hr, 2, list(range(300))).mul(255).flatten(1).var(1).sqrt()
+    assert ((total > 8) & (total < 20)).float().mean() > 0.56  # 0.66 expected; 0.42 if both were equally strong
+
+
+@pytest.mark.parametrize(
+    ("chain", "margin"),
+    [
+        (Chain(Bicubic()), 2),
+        (Chain(Downscale("box"), Noise()), 0),
+        (Chain(Blur(1.0), Bicubic()), 2 + 2),  # 3 HR pixels lie in 2 LR pixels
+        (Chain(Bicubic(), Blur(1.0)), 2 + 3),
+        (Chain(Blur(1.0), Blur(1.0), Downscale("lanczos")), 3 + 3),
+        (Chain(Jpeg(80, "4:4:4"), Blur((0.1, 1.0)), Bicubic()), 5 + 2),
+        (Chain(Blur(2.0, across=0.5), Unknown(0), Jpeg(80, "4:4:4"), Jpeg()), 3 + 2 + 7 + 16),
+        (Chain(Blur(1.0), Chain(Blur(1.0), Bicubic(), Blur(0.5))), 2 + 2 + 2 + 2),
+    ],
+    ids=repr,
+)
+def test_the_margin_of_a_chain_adds_up(chain: Chain, margin: int) -> None:
+    assert chain.margin == margin
+
+
+def test_ones_own_parts_fit_into_a_chain() -> None:
+    class Darker:
+        reach = 0
+
+        def __call__(self, x: torch.Tensor, seeds: list[int]) -> torch.Tensor:
+            return x / 2
+
+    hr = pixels(1, 3, 8, 8)
+    assert torch.equal(Chain(Bicubic(), Darker())(hr, 2, [0]), Bicubic()(hr, 2, [0]) / 2)
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_chains_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="Chain got 0 parts that downscale; give exactly one, such as Bicubic"):
+        Chain(Blur(1.0), Noise())
+    with pytest.raises(ValueError, match="Chain got 2 parts that downscale"):
+        Chain(Bicubic(), Downscale())
+    for wrong in (Bicubic, Blur, "blur", None, abs):
+        with pytest.raises(TypeError, match=r"Chain got .*; give objects such as Blur\(1\.0\)"):
+            Chain(Bicubic(), wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Blur(-1.0), "sigma is -1.0; give one number or (least, most), from 0 to 50 pixels"),
+        (lambda: Blur((2.0, 1.0)), "sigma is (2.0, 1.0); give one number or (least, most), from 0 to 50 pixels"),
+        (lambda: Blur((1.0, 2.0, 3.0)), "sigma is (1.0, 2.0, 3.0); give one number or (least, most)"),
+        (lambda: Blur(1.0, across=(1.0, 51.0)), "across is (1.0, 51.0); give"),
+        (lambda: Blur(1.0, angle=361.0), "angle is 361.0; give one number or (least, most), from -360 to 360 degrees"),
+        (lambda: Noise(float("nan")), "sigma is nan; give one number or (least, most), from 0 to 255 levels"),
+        (lambda: Noise(photons=0.0), "photons is 0.0; give one number or (least, most), from 1 to 1000000000"),
+        (lambda: Noise(grey=1.5), "grey is 1.5; give the share of patches with grey noise, from 0 to 1"),
+        (lambda: Jpeg(0), "quality is 0; give one number or (least, most), from 1 to 100"),
+        (lambda: Jpeg((50, 101)), "quality is (50, 101); give"),
+        (lambda: Jpeg(50.5), "quality is 50.5; give whole numbers from 1 to 100"),  # type: ignore[arg-type]
+        (lambda: Jpeg(50, "4:2:2"), "chroma is '4:2:2'; allowed are '4:2:0' and '4:4:4'"),  # type: ignore[arg-type]
+        (lambda: Unknown(0, sigma=3.0), "sigma is 3.0; give one number or (least, most), from 0 to 2 LR pixels"),
+        (
+            lambda: Downscale("bicubic"),  # type: ignore[arg-type]
+            "kernel is 'bicubic'; allowed are box, bilinear, lanczos, nearest (Bicubic() is MATLAB's bicubic)",
+        ),
+    ],
+)
+def test_wrong_settings_are_named(make, message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        make()
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("degradation", EVERY, ids=repr)
+def test_on_a_gpu_the_result_is_the_same_but_for_the_noise(degradation: Degradation) -> None:
+    hr, seeds = pixels(3, 3, 36, 48), [1, 2, 3]
+    found = degradation(hr.cuda(), 3, seeds)
+    assert found.device.type == "cuda"
+    assert torch.equal(degradation(hr[1:2].cuda(), 3, seeds[1:2]), found[1:2])
+    if "Noise" not in repr(degradation) and "Jpeg" not in repr(degradation):
+        torch.testing.assert_close(found.cpu(), degradation(hr, 3, seeds), rtol=0, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_jpeg_on_a_gpu_has_the_same_pixels() -> None:
+    x = pixels(2, 3, 37, 51)
+    assert torch.equal(Jpeg((20, 90))(x.cuda(), [1, 2]).cpu(), Jpeg((20, 90))(x, [1, 2]))
