@@ -22,6 +22,16 @@ def _blur(x: Tensor) -> Tensor:
     return x.view(b, c, *x.shape[-2:])
 
 
+def similarity(sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"], peak: float) -> Float[Tensor, "b c H W"]:
+    """Structural similarity in each full window, differentiable, of images in 0 to `peak`."""
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
+    mean_sr, mean_hr, sr_sr, hr_hr, sr_hr = _blur(torch.cat([sr, hr, sr * sr, hr * hr, sr * hr])).chunk(5)
+    covariance = sr_hr - mean_sr * mean_hr
+    variances = (sr_sr - mean_sr.square()) + (hr_hr - mean_hr.square())
+    luminance = (2 * mean_sr * mean_hr + c1) / (mean_sr.square() + mean_hr.square() + c1)
+    return luminance * (2 * covariance + c2) / (variances + c2)
+
+
 def ssim(sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"], protocol: Protocol) -> Float[Tensor, " b"]:
     """SSIM of each image (float64), in [-1, 1], averaged over windows and channels.
 
@@ -44,9 +54,4 @@ def ssim(sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"], protocol: P
     sr, hr = prepare(sr, hr, protocol)
     if min(sr.shape[-2:]) < WINDOW:
         raise ValueError(f"{sr.shape[-2]}x{sr.shape[-1]} pixels are left inside the border; SSIM needs at least 11x11")
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mean_sr, mean_hr, sr_sr, hr_hr, sr_hr = _blur(torch.cat([sr, hr, sr * sr, hr * hr, sr * hr])).chunk(5)
-    covariance = sr_hr - mean_sr * mean_hr
-    variances = (sr_sr - mean_sr.square()) + (hr_hr - mean_hr.square())
-    luminance = (2 * mean_sr * mean_hr + c1) / (mean_sr.square() + mean_hr.square() + c1)
-    return (luminance * (2 * covariance + c2) / (variances + c2)).mean(dim=(1, 2, 3))
+    return similarity(sr, hr, 255.0).mean(dim=(1, 2, 3))
