@@ -9,6 +9,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The weights a model was given when it was made."""
+
+    name: str
+    """`model.tag` of the zoo, or the path of a file."""
+    license: str = ""
+    """SPDX identifier of their licence, where it is known."""
+
+
 class SRModel(nn.Module, ABC):
     """A super-resolution network with its facts as fields: the contract every model in the zoo keeps.
 
@@ -27,6 +37,8 @@ class SRModel(nn.Module, ABC):
     """Registered name, set by `create_model`; empty for a model built by hand."""
     arguments: Mapping[str, Any]
     """All constructor arguments, set by `create_model`."""
+    origin: Origin | None = None
+    """The weights it was made with; None for random ones."""
 
     def __init__(self) -> None:
         super().__init__()

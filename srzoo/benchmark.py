@@ -1,7 +1,7 @@
 """Score a model on pairs of LR and HR images, a row an image."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from srzoo.architecture import SRModel
 from srzoo.color import rgb_to_grey
 from srzoo.data.pairs import Pair
 from srzoo.metrics import Protocol, psnr, ssim
+
+MOST_PSNR = 100.0
+"""What `measure` counts an image as, in dB, at most."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,35 @@ def check_channels(channels: int, pair: Pair) -> None:
     """See that a model of `channels` image channels can be scored on a pair.
 
     Raises:
-        ValueError: If the pair is neither grey nor of that many channels, or grey meets more than three.
+        ValueError: If the pair has another number of channels, and is not grey for an RGB model.
     """
-    if len(pair.hr) not in (1, channels) or channels > 3:
+    if len(pair.hr) != channels and (len(pair.hr), channels) != (1, 3):
         raise ValueError(f"{pair.name} has {len(pair.hr)} channels, the model takes {channels}")
+
+
+def model_channels(model: Callable[..., Tensor], pair: Pair) -> int:
+    """Number of image channels in which a model takes a pair.
+
+    A zoo model says it. Any other takes the pair's, and grey as three equal channels, unless its first convolution
+    takes one.
+
+    Examples:
+        >>> grey = Pair("grey", *torch.zeros(2, 1, 8, 8, dtype=torch.uint8), 1)
+        >>> [model_channels(nn.Conv2d(channels, channels, 1), grey) for channels in (1, 3)]
+        [1, 3]
+    """
+    if isinstance(model, SRModel):
+        return model.channels
+    if len(pair.hr) > 1:
+        return len(pair.hr)
+    layers = model.modules() if isinstance(model, nn.Module) else ()
+    first = next((layer.in_channels for layer in layers if isinstance(layer, nn.Conv2d)), 3)
+    return 1 if first == 1 else 3
+
+
+def as_scored(image: Tensor) -> Tensor:
+    """The part of an image (... c h w) that is scored and shown: of more than three channels the first three, RGB."""
+    return image[..., :3, :, :]
 
 
 @torch.inference_mode()
@@ -46,10 +74,11 @@ def evaluate(
 ) -> list[Score]:
     """Score of each pair; a network in training mode is scored in eval mode and put back.
 
-    A grey pair goes through an RGB model as three equal channels, and its output is scored as grey.
+    A grey pair goes through an RGB model as three equal channels, and its output is scored as grey. Of pairs of
+    four channels (RGBA) the RGB part is scored.
 
     Args:
-        model: A zoo model, or any callable from LR to SR, RGB in [0, 1], b c h w.
+        model: A zoo model, or any callable from LR to SR in [0, 1], b c h w; `model_channels` says what it is given.
         pairs: What to score on, such as `srzoo.data.pairs_from_hr(folder, scale)`.
         protocol: Scale -> protocol, such as `Protocol.paper` or `Protocol.div2k`.
         device: Where the images go; None takes the device of the model's parameters.
@@ -65,7 +94,6 @@ def evaluate(
         >>> score.name
         'noise'
     """
-    channels = model.channels if isinstance(model, SRModel) else 3
     if device is None:
         parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
         device = next((parameter.device for parameter in parameters), torch.device("cpu"))
@@ -76,12 +104,15 @@ def evaluate(
     scores = []
     try:
         for pair in pairs:
+            channels = model_channels(model, pair)
             check_channels(channels, pair)
             lr, hr = (image[None].to(device).float() / 255 for image in (pair.lr, pair.hr))
             lr = lr.expand(-1, channels, -1, -1)  # grey as equal channels
             sr = call_model(model, lr, pair.scale).float()
             if len(pair.hr) == 1 and sr.shape[1] == 3:
                 sr = rgb_to_grey(sr)
+            if sr.shape == hr.shape:  # else psnr tells both
+                sr, hr = as_scored(sr), as_scored(hr)
             rule = protocol(pair.scale)
             scores.append(Score(pair.name, psnr(sr, hr, rule).item(), ssim(sr, hr, rule).item()))
     finally:
@@ -91,7 +122,7 @@ def evaluate(
 
 
 def mean_psnr(scores: Sequence[Score]) -> float:
-    """Mean over images of the PSNR in dB, as the papers average.
+    """Mean over images of the PSNR in dB, as the papers average; infinite if one image is equal to its HR image.
 
     Raises:
         ValueError: If there are no scores.
@@ -122,6 +153,9 @@ def measure(
 ) -> dict[str, dict[str, dict[str, float | int | str]]]:
     """Mean scores on sets of images: set -> scale -> psnr, ssim, images, protocol; what weight files record.
 
+    The PSNR of an image counts as 100 dB at most: one flat crop that is restored exactly, at infinite PSNR, would
+    decide the mean of the set, and JSON has no infinity.
+
     Args:
         model: As `evaluate` takes it.
         sets: Name of a set -> its pairs, of one or several scales.
@@ -142,10 +176,26 @@ def measure(
         found[name] = {}
         for scale in sorted({pair.scale for pair in pairs}):
             scores = evaluate(model, [pair for pair in pairs if pair.scale == scale], protocol)
+            capped = [replace(score, psnr=min(score.psnr, MOST_PSNR)) for score in scores]
             found[name][f"x{scale}"] = {
-                "psnr": round(mean_psnr(scores), 4),
+                "psnr": round(mean_psnr(capped), 4),
                 "ssim": round(mean_ssim(scores), 5),
                 "images": len(scores),
                 "protocol": str(protocol(scale)),
             }
     return found
+
+
+def flat_scores(scores: Mapping[str, Mapping[str, Mapping[str, float | int | str]]]) -> dict[str, float]:
+    """Scores as one row of a log: `Set5 x2 psnr` and so on.
+
+    Examples:
+        >>> flat_scores({"Set5": {"x2": {"psnr": 37.4, "ssim": 0.958, "images": 5, "protocol": "Y"}}})
+        {'Set5 x2 psnr': 37.4, 'Set5 x2 ssim': 0.958}
+    """
+    return {
+        f"{name} {scale} {key}": float(entry[key])
+        for name, scales in scores.items()
+        for scale, entry in scales.items()
+        for key in ("psnr", "ssim")
+    }

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +31,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     work = path.parent / f".srzoo-{secrets.token_hex(6)}{path.suffix}"
     os.close(os.open(work, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+    mode = stat.S_IMODE(work.stat().st_mode)
     try:
         yield work
-        with open(work, "rb") as file:
+        work.chmod(mode)  # some writers, such as safetensors, put a private file in its place
+        with open(work, "r+b") as file:  # Windows syncs only what may be written to
             os.fsync(file.fileno())
         work.replace(path)
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from srzoo.architecture import Architecture, SRModel, Weights
+from srzoo.architecture import Architecture, Origin, SRModel, Weights
 from srzoo.hub import find_weights
 from srzoo.weights import load_strictly, read_header, read_tensors
 
@@ -229,6 +229,7 @@ def create_model(name: str, *, pretrained: bool = False, **overrides: Any) -> SR
     model = _build(arch, base, overrides)
     if row is not None:
         load_strictly(model, read_tensors(find_weights(row)), f"the weights {row.model}.{row.tag}")
+        model.origin = Origin(f"{row.model}.{row.tag}", row.license)
     return model.eval() if row is not None or pretrained else model
 
 
@@ -239,7 +240,11 @@ def _has_tensors(arch: Architecture, name: str) -> bool:
 
 
 def open_model(name: str | Path) -> SRModel:
-    """A model with its weights, by name or from a weight file (a path that ends in .safetensors), in eval mode.
+    """A model with its weights, in eval mode: by name, or from a weight file or a folder that training left.
+
+    Args:
+        name: A model name; a path that ends in .safetensors; or a folder with `model.safetensors` in it. A registered
+            name comes first: write `./NAME` for a folder of that name.
 
     Raises:
         FileNotFoundError, ValueError: As `create_model` and `load_model` do.
@@ -250,7 +255,22 @@ def open_model(name: str | Path) -> SRModel:
     """
     if str(name).endswith(".safetensors"):
         return load_model(name)
+    if is_path(name):
+        return load_model(Path(name) / "model.safetensors")
     return create_model(str(name), pretrained=True)
+
+
+def is_path(name: str | Path) -> bool:
+    """Whether a name stands for a file or folder of weights, not for a model of the zoo.
+
+    Examples:
+        >>> is_path("runs/mine"), is_path("mine.safetensors"), is_path("edsr_baseline_x4.photos")
+        (True, True, False)
+    """
+    text = str(name)
+    has_separator = any(separator in text for separator in ("/", "\\"))
+    is_folder = text not in _catalog().owner and Path(text).is_dir()
+    return has_separator or is_folder or text.endswith(".safetensors")
 
 
 def load_model(path: str | Path) -> SRModel:
@@ -268,6 +288,7 @@ def load_model(path: str | Path) -> SRModel:
     model = _build(arch, base, header.arguments)
     tensors = read_tensors(path, header)
     load_strictly(model, tensors, str(path))
+    model.origin = Origin(str(path), header.license)
     return model.eval()
 
 

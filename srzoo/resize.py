@@ -47,11 +47,19 @@ def _taps(num_in: int, num_out: int, scale: Fraction, border: Border) -> tuple[T
     return index, weight
 
 
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _taps_there(
+    num_in: int, num_out: int, scale: Fraction, border: Border, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """`_taps` on a device: a copy at each call would make the host wait for a GPU."""
+    index, weight = _taps(num_in, num_out, scale, border)
+    return index.to(device), weight.to(device, dtype)
+
+
 def _resize_axis(x: Tensor, dim: int, num_out: int, scale: Fraction, border: Border) -> Tensor:
     """Resample one axis of a floating-point tensor."""
-    index, weight = _taps(x.shape[dim], num_out, scale, border)
-    index = index.to(x.device)
-    weight = weight.to(x.device, x.dtype)
+    index, weight = _taps_there(x.shape[dim], num_out, scale, border, x.device, x.dtype)
     if dim == -2:
         weight = weight[..., None]
     out = x.index_select(dim, index[0]).mul_(weight[0])

@@ -68,6 +68,7 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor], header: Heade
     Raises:
         FileNotFoundError: If the folder does not exist.
         ValueError: If the header holds what JSON cannot, such as NaN.
+        OSError: If the file cannot be written, such as on a full disk; the old one is still there.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -78,8 +79,11 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor], header: Heade
         text = json.dumps(asdict(header), sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the header of {path} must be plain JSON values ({error})") from error
-    with replacing(path) as work:
-        save_file(whole, work, metadata={KEY: text})
+    try:
+        with replacing(path) as work:
+            save_file(whole, work, metadata={KEY: text})
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{path} could not be written ({error}); make room or choose another folder") from error
     return _parse_header(text)
 
 

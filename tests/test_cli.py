@@ -108,14 +108,6 @@ def test_twins_that_differ_in_suffix_do_not_overwrite_each_other(tmp_path: Path,
         (["list", "nothing*"], "no model matches 'nothing*'"),
         (["info", "edsr_x5"], "unknown model 'edsr_x5'"),
         (["info", "TMP/text.png/none.safetensors"], "does not exist"),
-        (["train", "--model", "edsr_baseline_x2", "--data", "TMP/none"], "TMP/none is not a folder"),
-        (["train", "--model", "edsr_baseline_x2", "--data", "TMP/empty", "--steps", "0"], "steps is 0"),
-        (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--set", "widht=3"], "did you mean width"),
-        (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--warmup", "5"], "--warmup does not go with"),
-        (["train", "--model", "bicubic_x2", "--data", "TMP/none"], "TMP/none is not a folder"),
-        (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--seed", "-1"], "seed is -1"),
-        (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--scores", "TMP"], "Is a directory"),
-        (["train", "--model", "edsr_baseline_x2", "--data", "TMP", "--set", "width"], "is not KEY=VALUE"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_in_one_sentence_with_exit_code_2(
@@ -172,89 +164,6 @@ def test_info_tells_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert "parameters: 1,517,571" in capsys.readouterr().out
 
 
-TOY = ["--set", "width=4", "--set", "num_blocks=1", "--batch-size", "2", "--patch-size", "8", "--lr", "0.001"]
-
-
-def train(photo_folder: Path, run: Path, *more: str) -> int:
-    command = ["train", "--model", "edsr_baseline_x2", "--data", str(photo_folder), "--run", str(run)]
-    return main([*command, *TOY, *more])
-
-
-def test_train_ends_with_weights_that_load(
-    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import srzoo
-
-    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
-    run = tmp_path / "run"
-    assert train(photo_folder, run, "--steps", "3", "--validation", str(photo_folder), "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    model = srzoo.load_model(told["weights"])
-    assert model.name == "edsr_baseline_x2"
-    assert told["steps"] == 3
-    assert told["scores"]["photos"]["x2"]["psnr"] > 5
-    header = srzoo.read_header(told["weights"])
-    assert header.recipe["config"]["steps"] == 3
-    assert header.metrics["photos"]["x2"]["protocol"] == "Y, 8-bit, border 2"
-    assert (run / "log.jsonl").read_text().count("\n") >= 1
-
-
-def test_train_does_not_write_over_a_run_and_resumes_it(
-    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
-    run = tmp_path / "run"
-    assert train(photo_folder, run, "--steps", "4", "--minutes", "0", "--quiet") == 0
-    capsys.readouterr()
-    assert train(photo_folder, run, "--steps", "4") == 2
-    assert "has a run already; give --resume" in sentence(capsys)
-    assert train(photo_folder, run, "--steps", "4", "--resume", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["steps"] == 4
-
-
-def test_train_starts_one_scale_from_another(
-    photo_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
-    assert train(photo_folder, tmp_path / "x2", "--steps", "1", "--quiet") == 0
-    start = str(tmp_path / "x2" / "edsr_baseline_x2.safetensors")
-    command = [
-        "train",
-        "--model",
-        "edsr_baseline_x3",
-        "--data",
-        str(photo_folder),
-        "--run",
-        str(tmp_path / "x3"),
-    ]
-    caplog.set_level("INFO", logger="srzoo")
-    assert main([*command, *TOY, "--steps", "1", "--init", start, "--quiet"]) == 0
-    assert "10 tensors copied, 2 fresh" in caplog.text
-
-
-def test_train_draws_by_score(
-    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
-    scores = tmp_path / "scores.csv"
-    scores.write_text("file,score\nphoto0.png,1\n")
-    assert train(photo_folder, tmp_path / "run", "--steps", "1", "--scores", str(scores)) == 2
-    assert "no sampling weight for photo1.png, photo2.png" in sentence(capsys)
-    scores.write_text("file,score\n" + "".join(f"photo{i}.png,{i + 1}\n" for i in range(6)))
-    assert train(photo_folder, tmp_path / "run", "--steps", "1", "--scores", str(scores), "--quiet") == 0
-
-
-def test_upscale_takes_the_weights_that_train_wrote(
-    photo: Path, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
-    assert train(photo_folder, tmp_path / "run", "--steps", "1", "--quiet") == 0
-    weights = tmp_path / "run" / "edsr_baseline_x2.safetensors"
-    assert main(["upscale", str(photo), "--model", str(weights)]) == 0
-    with Image.open(photo.with_name("photo_x2.png")) as image:
-        assert image.size == (20, 24)
-
-
 def test_a_full_disk_is_told_in_one_sentence(
     photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,15 +193,6 @@ def test_a_folder_in_which_every_image_fails_ends_with_2(tmp_path: Path, capsys:
     assert main(["upscale", str(tmp_path / "album"), "--model", "bicubic_x2", "--json"]) == 2
     told = json.loads(capsys.readouterr().out)
     assert told["images"][0]["status"] == "failed"
-
-
-def test_a_model_with_nothing_to_train_is_refused(
-    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
-    command = ["train", "--model", "bicubic_x2", "--data", str(photo_folder), "--patch-size", "8", "--steps", "1"]
-    assert main([*command, "--run", str(tmp_path / "run")]) == 2
-    assert "bicubic_x2 has no parameters to train" in sentence(capsys)
 
 
 def test_results_reach_standard_output_while_a_bar_is_on_the_terminal(

@@ -1,10 +1,11 @@
 """The command line: `srzoo upscale`, `list`, `info`, `train`; one file a subcommand."""
 
 import argparse
+import difflib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from srzoo.version import __version__
@@ -14,8 +15,22 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and leave with exit code 2."""
+        """Say what is wrong and leave with exit code 2; for an unknown option, name the nearest there is."""
+        unknown = [word for word in message.split() if word.startswith("--")]
+        if message.startswith("unrecognized arguments") and unknown:
+            known = [option for parser in _parsers(self) for option in parser._option_string_actions]
+            near = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
+            message += f"; did you mean {near[0]}?" if near else ""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its subcommands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from _parsers(below)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,10 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("srzoo: interrupted\n")
         return 130
-    except (ValueError, TypeError, OSError, MemoryError, RuntimeError) as error:
-        is_memory = "memory" in f"{type(error).__name__} {error}".lower()
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        is_memory = isinstance(error, MemoryError) or (
+            isinstance(error, RuntimeError) and "memory" in str(error).lower()
+        )
         if os.environ.get("SRZOO_TRACEBACK") or (isinstance(error, RuntimeError) and not is_memory):
             raise
-        hint = "; there is not enough memory, try a smaller image, --tile or --batch-size" if is_memory else ""
+        smaller = "a smaller --batch-size or --patch-size" if args.run.__module__.endswith("train") else "--tile"
+        hint = f"; there is not enough memory, try {smaller}" if is_memory else ""
         sys.stderr.write(f"srzoo: {str(error) or type(error).__name__}{hint}\n")
         return 2

@@ -1,33 +1,50 @@
-"""`srzoo train`: train or fine-tune a model on a folder of images."""
+"""`srzoo train`: train or fine-tune a model on folders of images."""
 
 import argparse
-import csv
 import json
 import logging
-import os
+import signal
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import torch
 
 from srzoo.architecture import SRModel
-from srzoo.data import PatchSource, pairs_from_hr
-from srzoo.data.cache import cache_root
-from srzoo.registry import create_model, open_model
+from srzoo.cli.training_options import (
+    DEGRADATIONS,
+    add_options,
+    read_config,
+    read_folders,
+    read_loss,
+    read_model,
+    read_optimizer,
+    read_validation,
+    run_folder,
+)
+from srzoo.data import PatchSource
+from srzoo.data.cache import Report
+from srzoo.device import pick_device
 from srzoo.train import (
+    RECIPES,
     BarProgress,
     Callback,
-    Cosine,
-    Halving,
-    JsonLines,
+    FineTuned,
     PlainProgress,
+    Start,
+    TensorBoard,
     TrainConfig,
     Trainer,
-    warm_start,
+    WorkerLost,
+    World,
+    joined_world,
 )
-from srzoo.train.trainer import CHECKPOINT
-from srzoo.weights import Header, save_model
+from srzoo.train.checkpoint import find_checkpoints
+from srzoo.train.checkpoint import read_config as read_run_config
+from srzoo.train.estimate import Estimate, estimate_run
+from srzoo.train.finetune import prepare, train_prepared
 
 LOGGER = logging.getLogger("srzoo")
 
@@ -37,162 +54,146 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train or fine-tune a model",
-        description="Train a model on a folder of HR images; LR images are made by MATLAB's bicubic. "
-        "The folder of the run gets log.jsonl, checkpoint.safetensors and, at the end, MODEL.safetensors.",
+        description="Train a model on folders of images. The folder of the run gets model.safetensors, summary.md, "
+        "curves.png, samples/, log.jsonl and checkpoints/ to resume from. Without --recipe or options, the settings "
+        "are chosen by the number of images.",
     )
-    defaults = TrainConfig()
-    parser.add_argument(
-        "--model",
-        required=True,
-        help="model name; with a tag, or with --pretrained, its weights are fine-tuned",
-    )
-    parser.add_argument("--data", required=True, help="folder of HR images")
-    parser.add_argument("--pretrained", action="store_true", help="start from the model's pretrained weights")
-    parser.add_argument(
-        "--init",
-        metavar="MODEL|FILE",
-        help="start from what fits of another model (x4 from x2, as the paper does)",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="constructor argument, such as width=32",
-    )
-    parser.add_argument("--validation", metavar="DIR", help="folder of HR images to score on")
-    parser.add_argument("--scores", metavar="CSV", help="draw images in proportion to a score: columns file, score")
-    parser.add_argument(
-        "--run",
-        dest="folder",
-        metavar="DIR",
-        help="folder of the run (default: $SRZOO_RUNS or the user's cache, by model)",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
-    parser.add_argument("--schedule", choices=("halving", "cosine"), default="halving")
-    parser.add_argument("--halve-every", type=int, metavar="N", help="steps, for --schedule halving (default: 200000)")
-    parser.add_argument("--warmup", type=int, metavar="N", help="steps, for --schedule cosine (default: 200)")
-    for name, kind in (
-        ("steps", int), ("batch_size", int), ("patch_size", int), ("lr", float), ("clip_norm", float),
-        ("ema_decay", float), ("seed", int), ("validate_every", int),
-        ("checkpoint_every", int), ("log_every", int), ("minutes", float),
-    ):  # fmt: skip
-        value = getattr(defaults, name)
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, default=value, metavar="N", help=f"default: {value}"
-        )
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--json", action="store_true", help="machine-readable result")
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
-def parse_overrides(pairs: list[str]) -> dict[str, Any]:
-    """`width=32` and the like as constructor arguments; values are JSON.
-
-    Raises:
-        ValueError: If one has no `=` or no plain value.
-
-    Examples:
-        >>> parse_overrides(["width=32", "res_scale=0.1"])
-        {'width': 32, 'res_scale': 0.1}
-    """
-    overrides = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        try:
-            overrides[key] = json.loads(value)
-        except json.JSONDecodeError:
-            equals = ""
-        if not equals:
-            raise ValueError(f"--set {pair!r} is not KEY=VALUE with a plain value, such as width=32")
-    return overrides
-
-
-def read_scores(path: str) -> dict[str, float]:
-    """Image file -> score, from a CSV file with columns `file` and `score`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a column is missing or a score is no number.
-    """
-    with open(path, newline="", encoding="utf-8") as file:
-        try:
-            return {row["file"]: float(row["score"]) for row in csv.DictReader(file)}
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} needs columns file and score, with numbers ({error})") from error
-
-
-def _start_model(args: argparse.Namespace) -> SRModel:
-    """The model to train, with the start the user asked for."""
-    model = create_model(args.model, pretrained=args.pretrained, **parse_overrides(args.set))
-    if args.init:
-        if args.pretrained or "." in args.model:
-            raise ValueError("--init and pretrained weights are two starts; give one of them")
-        started = warm_start(model, open_model(args.init))
-        LOGGER.info("started from %s: %d tensors copied, %d fresh", args.init, len(started.copied), len(started.fresh))
-    return model
-
-
-def _config(args: argparse.Namespace) -> TrainConfig:
-    other = {"halving": "warmup", "cosine": "halve_every"}[args.schedule]
-    if getattr(args, other) is not None:
-        raise ValueError(f"--{other.replace('_', '-')} does not go with --schedule {args.schedule}")
-    if args.schedule == "halving":
-        schedule = Halving() if args.halve_every is None else Halving(args.halve_every)
-    else:
-        schedule = Cosine() if args.warmup is None else Cosine(args.warmup)
-    names = (
-        "steps", "batch_size", "patch_size", "lr", "clip_norm", "seed", "validate_every", "checkpoint_every",
-        "log_every", "minutes", "precision", "device",
-    )  # fmt: skip
-    given = {name: getattr(args, name) for name in names}
-    return TrainConfig(schedule=schedule, ema_decay=args.ema_decay or None, **given)
-
-
-def _folder(args: argparse.Namespace) -> Path:
-    """The run's folder; an earlier run in it is only ever resumed."""
-    root = Path(os.environ.get("SRZOO_RUNS", cache_root() / "runs"))
-    folder = Path(args.folder) if args.folder else root / args.model
-    if (folder / CHECKPOINT).exists() and not args.resume:
-        raise FileExistsError(f"{folder} has a run already; give --resume to go on with it, or another --run")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def run(args: argparse.Namespace) -> int:
-    """Train, save the averaged weights, say where they are."""
-    config = _config(args)
-    torch.manual_seed(args.seed)
-    model = _start_model(args)
-    weights = read_scores(args.scores) if args.scores else None
-    data = PatchSource(args.data, scales=model.scales, channels=model.channels, weights=weights)
-    validation = {}
-    if args.validation:
-        pairs = [pair for scale in model.scales for pair in pairs_from_hr(args.validation, scale)]
-        validation[Path(args.validation).resolve().name] = pairs
-    folder = _folder(args)
-    callbacks: list[Callback] = [JsonLines(folder / "log.jsonl")]
-    if not (args.quiet or args.json):
+    """Train, and leave a folder with everything that came of it; under torchrun, as one of several processes."""
+    before = signal.signal(signal.SIGTERM, _terminate)  # so that files are closed, also outside of a step
+    try:
+        with joined_world(args.device or "auto") as (world, device):
+            if not world.is_main:
+                LOGGER.setLevel(logging.ERROR)
+            return _train(args, device, world)
+    except WorkerLost:  # which was told in the log when it was noticed
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def _train(args: argparse.Namespace, device: str, world: World) -> int:
+    seed = args.seed if args.seed is not None else RECIPES[args.recipe].config.seed if args.recipe else 0
+    torch.manual_seed(max(0, seed))
+    model, start = read_model(args)
+    on_gpu = pick_device(device).type == "cuda"
+    read_config(args, 100, start, device, on_gpu)  # settings that cannot be are told before images are decoded
+    loss, optimizer, folders = read_loss(args), read_optimizer(args), read_folders(args)
+    folder = run_folder(args, model.name)
+    if find_checkpoints(folder) and not args.resume:
+        raise FileExistsError(f"{folder} has a run already; give --resume to go on with it, or another --run")
+    recorded = world.share_object(read_run_config(folder) if args.resume and world.is_main else None)
+    source, sets = prepare(
+        model,
+        folders,
+        validation=read_validation(args.validation),
+        degradation=DEGRADATIONS[args.degradation](),
+        report=_decoding() if world.is_main and not (args.quiet or args.json) else None,
+    )
+    config = read_config(args, len(source.names), start, device, on_gpu, recorded)
+    if args.dry_run:
+        trainer = Trainer(model, source, config, loss=loss, optimizer=optimizer, validation=sets)
+        trainer.step = recorded["step"] if recorded else 0
+        estimate = estimate_run(trainer)
+        if world.is_main:
+            _tell_plan(args, trainer, source, start, folder, estimate)
+        return 0
+    tells = world.is_main
+    callbacks: list[Callback] = []
+    if tells and not (args.quiet or args.json):
         callbacks.append(BarProgress() if sys.stderr.isatty() else PlainProgress())
-    trainer = Trainer(model, data, config, folder=folder, validation=validation, callbacks=callbacks)
-    if args.resume and not trainer.resume():
-        LOGGER.info("there is nothing to resume in %s; starting at step 0", folder)
-    trained = trainer.fit()
-    assert isinstance(trained, SRModel)
-    scores = trainer.validate()
-    target = folder / f"{model.name}.safetensors"
-    save_model(trained, target, header=Header(model=model.name, recipe=trainer.recipe(), metrics=scores))
-    result = {
-        "weights": str(target),
-        "steps": trainer.step,
-        "of": config.steps,
-        "seconds": round(trainer.seconds),
-        "scores": scores,
-    }
-    if args.json:
-        print(json.dumps(result, indent=2))
-    else:
-        print(f"{target} after step {trainer.step} of {config.steps}; use it: srzoo upscale photo.png --model {target}")
+    if args.tensorboard:
+        callbacks.append(TensorBoard(folder / "tensorboard"))
+    try:
+        result = train_prepared(
+            model, source, sets, folder, config, start=start,
+            loss=loss, optimizer=optimizer, callbacks=callbacks, resume=args.resume,
+        )  # fmt: skip
+    except (KeyboardInterrupt, SystemExit) as told:
+        if tells and (saved := find_checkpoints(folder)):
+            step = int(saved[-1].stem.removeprefix("step_"))
+            sys.stderr.write(
+                f"srzoo: stopped at step {step}, saved in {folder}; go on with the same command and --resume\n"
+            )
+        raise SystemExit(130 if isinstance(told, KeyboardInterrupt) else told.code) from None
+    if tells:
+        _tell_result(result, config, args.json)
     return 0
+
+
+def _decoding() -> Report:
+    """A listener that writes a line every few seconds while images are decoded."""
+    last = time.monotonic()
+
+    def report(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > 5:
+            last = time.monotonic()
+            sys.stderr.write(f"{what}: {done} of {total} images\n")
+
+    return report
+
+
+def _tell_result(result: FineTuned, config: TrainConfig, as_json: bool) -> None:
+    """What came of the run, and the line to type next."""
+    if as_json:
+        print(json.dumps({**result.to_json(), "of": config.steps}, indent=2))
+        return
+    for name, scales in result.after.items():
+        for scale, entry in scales.items():
+            was = result.before.get(name, {}).get(scale)
+            gain = f" (was {was['psnr']:.2f})" if was else ""
+            print(f"{name} {scale}: {entry['psnr']:.2f} dB{gain}")
+    if not result.finished:
+        print(f"step {result.steps} of {config.steps}: go on with the same command and --resume")
+    print(f"{result.folder / 'summary.md'} tells more; use it: srzoo upscale photo.png --model {result.folder}")
+
+
+def _tell_plan(
+    args: argparse.Namespace, trainer: Trainer, source: PatchSource, start: Start, folder: Path, estimate: Estimate
+) -> None:
+    """Print what would be done, with time and memory measured on a few steps."""
+    config, sets, model = trainer.config, trainer.validation, trainer.model
+    assert isinstance(model, SRModel)
+    found = source.inspect(config.patch_size)
+    if args.json:
+        told = {
+            "model": model.name,
+            "start": start.told,
+            "images": found.images,
+            "megapixels": found.megapixels,
+            "left_out": found.warnings(),
+            "validation": {name: len(pairs) for name, pairs in sets.items()},
+            "config": config.to_json(),
+            "precision": trainer.precision,
+            "device": str(trainer.device),
+            "folder": str(folder),
+            **estimate.to_json(),
+        }
+        print(json.dumps(told, indent=2))
+        return
+    hours = estimate.hours
+    duration = f"{hours:.1f} hours" if hours >= 2 else f"{hours * 60:.0f} minutes"
+    memory = f"{estimate.memory_mib:,.0f} MiB" if estimate.memory_mib is not None else "unknown"
+    rows = {
+        "model": f"{model.name}, {sum(p.numel() for p in model.parameters()):,} parameters, from {start.told}",
+        "images": "; ".join(found.lines()),
+        "validation": ", ".join(f"{len(pairs)} pairs of {name}" for name, pairs in sets.items()) or "none",
+        "settings": f"{config.steps:,} steps of {config.batch_size} patches of {config.patch_size} LR pixels, "
+        f"lr {config.lr:g}, {config.schedule}",
+        "device": f"{trainer.device}, {trainer.precision}",
+        "time": f"{duration} and validation, at {estimate.steps_per_second:.2f} steps/s "
+        f"({estimate.steps_tried} steps tried)",
+        "memory": f"{memory} at the most",
+        "folder": f"{folder} (nothing was written)",
+    }
+    for key, value in rows.items():
+        print(f"{key:11} {value}")

@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from srzoo.image import read_pixels
 from srzoo.resize import imresize
 
 LOGGER = logging.getLogger("srzoo")
-FORMAT = 2
+FORMAT = 3
 """Part of every cache's key: raised when decoding, LR images or the files of a cache change."""
 Pixels = np.ndarray
 Report = Callable[[int, int, str], None]
@@ -66,6 +67,8 @@ class PixelCache:
         """Hash over the sorted names and decoded pixels: equal images, equal fingerprint."""
         self.skipped: dict[str, str] = index["skipped"]
         """Files that could not be read -> the reason."""
+        self.withheld: list[str] = index["withheld"]
+        """Those of them that the system would not give, which may pass."""
         self.entries = [Entry(*row) for row in index["images"]]
         self._atlases: dict[int, Atlas] = {}
 
@@ -76,7 +79,8 @@ class PixelCache:
         """The cache of a folder of images, decoded now or found from last time.
 
         A build that was stopped goes on after the last image that was finished. Other processes that want the
-        same cache wait until it is there. Unreadable files are left out and named in `skipped`.
+        same cache wait until it is there. Unreadable files are left out and named in `skipped`; those that the
+        system would not give (no permission, a broken disk or link) are tried again at the next call.
 
         Args:
             folder: HR images, searched recursively.
@@ -91,16 +95,18 @@ class PixelCache:
         """
         folder = Path(folder).resolve()
         paths = find_images(folder)
-        files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        files = [(str(path), _stamp(path)) for path in paths]
         state = [FORMAT, channels, str(folder), files]
         key = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
-        target = (root or cache_root()) / "images" / key
-        if not (target / "index.json").exists():
-            with cache_faults(target.parent):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with work_alone(target.parent / f".{key}.lock") as unfinished:
-                    if not (target / "index.json").exists():
-                        _build(paths, folder, channels, target.parent / f".{key}.{unfinished}", target, report)
+        caches = (root or cache_root()) / "images"
+        target, is_there = _locate(caches, key, folder)
+        if not is_there:
+            with cache_faults(caches):
+                caches.mkdir(parents=True, exist_ok=True)
+                with work_alone(caches / f".{key}.lock") as unfinished:
+                    target, is_there = _locate(caches, key, folder)
+                    if not is_there:
+                        _build(paths, folder, channels, caches / f".{key}.{unfinished}", target, report)
         return cls(target)
 
     def prepare(self, scale: int, report: Report | None = None) -> None:
@@ -112,22 +118,24 @@ class PixelCache:
             OSError: If the cache folder is full or cannot be written to.
         """
         target = self.folder / f"lr_x{scale}.bin"
-        if target.exists():
+        size = sum((e.height // scale) * (e.width // scale) * self.channels for e in self.entries)
+        if _size(target) == size:
             return
         with cache_faults(self.folder), work_alone(self.folder / f".lr_x{scale}.lock") as unfinished:
-            if target.exists():
+            if _size(target) == size:
                 return
-            work = self.folder / f".lr_x{scale}.{unfinished}"
-            ends = np.cumsum([(e.height // scale) * (e.width // scale) * self.channels for e in self.entries])
-            with open(work, "ab") as file:
-                done = int(np.searchsorted(ends, file.tell(), side="right"))
-                file.truncate(int(ends[done - 1]) if done else 0)
-                for i in range(done, len(self.entries)):
-                    file.write(_shrink(self.image(i), scale).tobytes())
-                    file.flush()
+            work, list_of_it = (self.folder / f".lr_x{scale}{of}.{unfinished}" for of in ("", ".journal"))
+            with open(work, "a+b") as pixels, open(list_of_it, "a+b") as journal:
+                done = len(_resume(pixels, journal, [entry.name for entry in self.entries], self.channels))
+                for i, entry in enumerate(self.entries[done:], done):
+                    data = _shrink(self.image(i), scale).tobytes()
+                    digest = hashlib.sha256(data).hexdigest()
+                    row = Row(entry.name, entry.height // scale, entry.width // scale, digest)
+                    _append(row, data, pixels, journal)
                     if report:
                         report(i + 1, len(self.entries), f"LR x{scale}")
-                os.fsync(file.fileno())
+                os.fsync(pixels.fileno())
+            list_of_it.unlink()
             work.replace(target)
 
     def atlas(self, scale: int = 1) -> Atlas:
@@ -160,6 +168,60 @@ def _shrink(pixels: Pixels, scale: int) -> Pixels:
     if min(pixels.shape[:2]) < scale:
         return pixels[:0]
     return bicubic_lr(torch.from_numpy(pixels.copy()).permute(2, 0, 1), scale).permute(1, 2, 0).contiguous().numpy()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What tells that a file has changed; None where the system does not say."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; -1 if there is none."""
+    return path.stat().st_size if path.exists() else -1
+
+
+def _locate(caches: Path, key: str, folder: Path) -> tuple[Path, bool]:
+    """Where the cache of a folder is or is to be built, and whether it is there.
+
+    One that was built while the system would not give a file stays for those who have it open; where that file can be
+    read now, the cache with it lies beside it.
+    """
+    for number in count():
+        target = caches / (f"{key}-{number}" if number else key)
+        cache = _whole(target)
+        if cache is None or all(_is_withheld(folder / name, cache.channels) for name in cache.withheld):
+            return target, cache is not None
+    raise AssertionError
+
+
+def _whole(target: Path) -> PixelCache | None:
+    """The cache there, unless it is unfinished or damaged."""
+    try:
+        cache = PixelCache(target)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    size = sum(entry.height * entry.width * cache.channels for entry in cache.entries)
+    return cache if _size(target / "hr.bin") == size else None
+
+
+def _is_withheld(path: Path, channels: int) -> bool:
+    """Whether the system still does not give a file."""
+    try:
+        read_pixels(path, channels)
+    except (ValueError, OSError) as error:
+        return _is_of_the_system(error)
+    return False
+
+
+def _is_of_the_system(error: BaseException) -> bool:
+    """Whether a file was not read for a reason that may pass, rather than for what is in it."""
+    return any(isinstance(e, OSError) and e.errno is not None for e in (error, error.__cause__)) or isinstance(
+        error, FileNotFoundError | PermissionError
+    )
 
 
 @contextmanager
@@ -215,19 +277,21 @@ def _build(paths: Sequence[Path], folder: Path, channels: int, work: Path, targe
     with open(work / "hr.bin", "a+b") as pixels, open(work / "journal", "a+b") as journal:
         rows = _resume(pixels, journal, names, channels)
         for i in range(len(rows), len(paths)):
-            rows.append(_decode(paths[i], names[i], channels, pixels))
-            journal.write(json.dumps(rows[-1]).encode() + b"\n")
-            journal.flush()
+            row, data = _decode(paths[i], names[i], channels)
+            rows.append(row)
+            _append(row, data, pixels, journal)
             if report:
                 report(i + 1, len(paths), "decode")
         os.fsync(pixels.fileno())
-    skipped = {name: reason for name, _, _, _, reason in rows if reason}
+    skipped = {row.name: row.reason for row in rows if row.reason}
     if len(skipped) == len(rows):
         shutil.rmtree(work)
         reason = next(iter(skipped.values()))
         raise ValueError(f"none of the {len(paths)} images in {folder} can be read; the first: {reason}")
     _write_index(work / "index.json", rows, channels, skipped)
     (work / "journal").unlink()
+    if target.exists() and _whole(target) is None:
+        shutil.rmtree(target)
     try:
         work.rename(target)
     except OSError:
@@ -236,20 +300,42 @@ def _build(paths: Sequence[Path], folder: Path, channels: int, work: Path, targe
         shutil.rmtree(work)
 
 
-Row = tuple[str, int, int, str, str]
-"""Name, height, width and SHA-256 of a decoded image, or name and reason of a file that cannot be read."""
+class Row(NamedTuple):
+    """What the journal says of an image: size and SHA-256 of its pixels, or why it cannot be read.
+
+    Args:
+        name: Relative to the folder.
+        height: In pixels.
+        width: In pixels.
+        digest: SHA-256 of the pixels.
+        reason: Why it cannot be read; empty if it can.
+        withheld: Whether the system would not give it, which may pass.
+    """
+
+    name: str
+    height: int = 0
+    width: int = 0
+    digest: str = ""
+    reason: str = ""
+    withheld: bool = False
 
 
-def _decode(path: Path, name: str, channels: int, file: BinaryIO) -> Row:
-    """Append the pixels of one image to a file."""
+def _decode(path: Path, name: str, channels: int) -> tuple[Row, bytes]:
+    """One image: what the journal says of it, and its pixels."""
     try:
         pixels = read_pixels(path, channels)
     except (ValueError, OSError) as error:
-        return name, 0, 0, "", str(error)
+        return Row(name, reason=str(error), withheld=_is_of_the_system(error)), b""
     data = pixels.tobytes()
-    file.write(data)
-    file.flush()
-    return name, pixels.shape[0], pixels.shape[1], hashlib.sha256(data).hexdigest(), ""
+    return Row(name, pixels.shape[0], pixels.shape[1], hashlib.sha256(data).hexdigest()), data
+
+
+def _append(row: Row, data: bytes, pixels: BinaryIO, journal: BinaryIO) -> None:
+    """Write the pixels of an image, and then what the journal says of it."""
+    pixels.write(data)
+    pixels.flush()
+    journal.write(json.dumps(row).encode() + b"\n")
+    journal.flush()
 
 
 def _resume(pixels: BinaryIO, journal: BinaryIO, names: Sequence[str], channels: int) -> list[Row]:
@@ -263,10 +349,10 @@ def _resume(pixels: BinaryIO, journal: BinaryIO, names: Sequence[str], channels:
     line_end = pixel_end = 0
     for line, name in zip(journal.read().splitlines(keepends=True), names, strict=False):
         row = _whole_row(line)
-        if row is None or row[0] != name:
+        if row is None or row.name != name:
             break
-        data = pixels.read(row[1] * row[2] * channels)
-        if not row[4] and hashlib.sha256(data).hexdigest() != row[3]:
+        data = pixels.read(row.height * row.width * channels)
+        if not row.reason and hashlib.sha256(data).hexdigest() != row.digest:
             break
         rows.append(row)
         line_end, pixel_end = line_end + len(line), pixel_end + len(data)
@@ -280,21 +366,22 @@ def _whole_row(line: bytes) -> Row | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        name, height, width, digest, reason = json.loads(line)
-    except ValueError:  # after a power cut
+        return Row(*json.loads(line))
+    except (ValueError, TypeError):  # after a power cut
         return None
-    return name, height, width, digest, reason
 
 
 def _write_index(path: Path, rows: Sequence[Row], channels: int, skipped: dict[str, str]) -> None:
     """The index of a finished cache."""
     digest = hashlib.sha256()
     offset, entries = 0, []
-    for name, height, width, content, reason in rows:
-        if not reason:
-            digest.update(f"{name} {(height, width, channels)} ".encode() + bytes.fromhex(content))
-            entries.append((name, height, width, offset, content))
-            offset += height * width * channels
-    index = {"channels": channels, "fingerprint": digest.hexdigest(), "skipped": skipped, "images": entries}
+    for row in rows:
+        if not row.reason:
+            said = f"{row.name} {(row.height, row.width, channels)} "
+            digest.update(said.encode("utf-8", "surrogateescape") + bytes.fromhex(row.digest))
+            entries.append((row.name, row.height, row.width, offset, row.digest))
+            offset += row.height * row.width * channels
+    index = {"channels": channels, "fingerprint": digest.hexdigest(), "images": entries, "skipped": skipped}
+    index["withheld"] = [row.name for row in rows if row.withheld]
     with replacing(path) as work:
         work.write_text(json.dumps(index), encoding="utf-8")

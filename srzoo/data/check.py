@@ -64,4 +64,14 @@ def listed(names: Sequence[str], most: int = 20) -> str:
         'a.png, b.png and 1 more'
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return printable(", ".join(names[:most])) + more
+
+
+def printable(text: str) -> str:
+    r"""The text with bytes of file names that are not UTF-8 written as escapes.
+
+    Examples:
+        >>> printable("caf\udce9.png")
+        'caf\\udce9.png'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()

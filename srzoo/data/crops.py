@@ -163,6 +163,14 @@ def gather_mapped(atlas: Atlas, draw: Draw, factor: int, side: int) -> UInt8[Ten
     return torch.from_numpy(patches).permute(0, 3, 1, 2)
 
 
+def on_device(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    """The values as a tensor there; the host does not wait for a copy to a GPU."""
+    tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
+    if device.type == "cuda" and not tensor.is_cuda:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 class ResidentAtlas:
     """The pixels of an atlas on a device, in one tensor.
 
@@ -186,9 +194,6 @@ class ResidentAtlas:
         """The patches, on the device, laid out channels last; the host waits for nothing."""
         strides = crop_strides(self.atlas, draw, factor, side)
         strides[:, 0] += self._before[self.atlas.which[draw.image]]
-        table = torch.from_numpy(strides)
-        if self.pixels.is_cuda:
-            table = table.pin_memory().to(self.pixels.device, non_blocking=True)
-        index = _spread(table, torch.arange(side, device=self.pixels.device))
+        index = _spread(on_device(strides, self.pixels.device), torch.arange(side, device=self.pixels.device))
         patches = self.pixels.index_select(0, index.view(-1))
         return patches.view(*index.shape, self.pixels.shape[1]).permute(0, 3, 1, 2)

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from srzoo.data.crops import on_device
 from srzoo.data.jpeg import TABLES, doubled, halved, recoded, to_rgb, to_ycc
 from srzoo.resize import imresize, pad_symmetric
 
@@ -117,7 +118,7 @@ def _normal(seeds: Sequence[int], like: Float[Tensor, "b c h w"]) -> Float[Tenso
 
 def _a_patch(values: np.ndarray, like: Tensor) -> Float[Tensor, "b 1 1 1"]:
     """One value for each patch, ready to be multiplied with patches."""
-    return torch.from_numpy(values).to(like.device, like.dtype).view(-1, 1, 1, 1)
+    return on_device(torch.from_numpy(values).to(like.dtype), like.device).view(-1, 1, 1, 1)
 
 
 def _filter(
@@ -128,7 +129,7 @@ def _filter(
     # Depthwise and contiguous always, for then each plane is summed in one order, however many there are.
     twins = 2 if b * c == 1 else 1
     planes = x.contiguous().view(1, b * c, h, w).repeat(1, twins, 1, 1)
-    kernels = weights.to(x.device, x.dtype).repeat_interleave(c * twins, 0)[:, None].contiguous()
+    kernels = on_device(weights.to(x.dtype), x.device).repeat_interleave(c * twins, 0)[:, None].contiguous()
     y = F.conv2d(planes, kernels, stride=stride, groups=b * c * twins)[:, : b * c]
     return y.reshape(b, c, *y.shape[-2:])
 
@@ -170,15 +171,15 @@ _KERNELS: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {  # support in LR
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is cached must serve a later caller who trains
-def _taps(kernel: str, scale: int) -> Float[Tensor, " n"]:
+def _taps(kernel: str, scale: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, " n"]:
     """Weights over an LR pixel's own HR pixels and those of its neighbours in reach: (2 support + 1) * scale."""
     with torch.device("cpu"):  # whatever device models are being built on
         if kernel == "nearest":
-            return torch.eye(scale, dtype=torch.float64)[scale // 2]
+            return torch.eye(scale, dtype=torch.float64)[scale // 2].to(device, dtype)
         support, function = _KERNELS[kernel]
         at = torch.arange(-support * scale, (support + 1) * scale, dtype=torch.float64)
         weights = function((at - (scale - 1) / 2) / scale)
-        return weights / weights.sum()
+        return (weights / weights.sum()).to(device, dtype)
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class Downscale:
             ValueError: If the sides are no multiples of the scale, or the seeds are not one a patch.
         """
         _checked(hr, seeds, scale)
-        taps = _taps(self.kernel, scale).expand(len(hr), -1)
+        taps = _taps(self.kernel, scale, hr.device, hr.dtype).expand(len(hr), -1)
         x = pad_symmetric(hr, self.margin * scale)
         return _filter(_filter(x, taps[:, :, None], (scale, 1)), taps[:, None, :], (1, scale))
 
@@ -406,7 +407,7 @@ class Jpeg:
         if channels not in (1, 3):
             raise ValueError(f"the patches have {channels} channels; JPEG takes 1 (grey) or 3 (RGB)")
         pixels = (x * 255).add_(0.5).floor_().clamp_(0, 255).to(torch.int32)
-        tables = self.tables(seeds).to(x.device, torch.int32)
+        tables = on_device(self.tables(seeds).to(torch.int32), x.device)
         if channels == 1:
             return recoded(pixels[:, 0], tables[:, 0])[:, None].to(x.dtype) / 255
         luma, chroma = to_ycc(pixels)
@@ -464,8 +465,18 @@ class Unknown:
             ValueError: If the sides are no multiples of the scale, or the seeds are not one a patch.
         """
         _checked(hr, seeds, scale)
-        kernels = self.kernel(scale).expand(len(hr), -1, -1)
-        return _filter(pad_symmetric(hr, self.margin * scale), kernels, (scale, scale))
+        kernel = _hidden_kernel(self.seed, _bounds(self.sigma), scale, hr.device, hr.dtype)
+        x = pad_symmetric(hr, self.margin * scale)
+        return _filter(x, kernel.expand(len(hr), -1, -1), (scale, scale))
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is cached must serve a later caller who trains
+def _hidden_kernel(
+    seed: int, sigma: tuple[int | float, int | float], scale: int, device: torch.device, dtype: torch.dtype
+) -> Float[Tensor, "k k"]:
+    """The kernel of `Unknown`, there."""
+    return Unknown(seed, sigma).kernel(scale).to(device, dtype)
 
 
 @dataclass(frozen=True, init=False, repr=False)

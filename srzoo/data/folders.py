@@ -1,15 +1,21 @@
 """Folders of images, alone or with the LR images that belong to them."""
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LOGGER = logging.getLogger("srzoo")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def find_images(folder: str | Path) -> list[Path]:
     """Image files below a folder, by suffix, in a fixed order; hidden files and folders are left out.
+
+    Links to folders are followed, and each folder is searched once. A link to a file that is gone is in the list.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
@@ -19,14 +25,31 @@ def find_images(folder: str | Path) -> list[Path]:
         raise FileNotFoundError(f"{folder} is not a folder; give a folder of images")
     found = sorted(
         path
-        for path in folder.rglob("*")
+        for path in _files_below(folder)
         if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        and not path.name.startswith(".")
+        and (path.is_file() or (path.is_symlink() and not path.exists()))
     )
     if not found:
         raise FileNotFoundError(f"{folder} has no image ({', '.join(SUFFIXES)})")
     return found
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """What is no folder, below folders that are not hidden: real folders first, then those that links lead to."""
+    seen: set[tuple[int, int]] = set()
+    tops = [folder]
+    for top in tops:
+        for at, names, files in os.walk(top, onerror=lambda error: LOGGER.warning("a folder is left out: %s", error)):
+            here = Path(at)
+            status = here.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                names.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            names[:] = sorted(name for name in names if not name.startswith("."))
+            tops.extend(here / name for name in names if (here / name).is_symlink())
+            yield from (here / name for name in files)
 
 
 @dataclass(frozen=True)
@@ -44,7 +67,7 @@ class ImageFolder:
             every image must be named.
 
     Raises:
-        ValueError: If the weight is not above 0, or a score is below 0 or no number.
+        ValueError: If the weight is not above 0, a score is below 0 or no number, or a key of `lr` is no scale.
 
     Examples:
         >>> div2k = ImageFolder("DIV2K_train_HR", lr="DIV2K_train_LR_bicubic", weight=3)
@@ -62,6 +85,11 @@ class ImageFolder:
         for name, score in (self.scores or {}).items():
             if not 0 <= score < math.inf:
                 raise ValueError(f"the score of {name} is {score}; scores are numbers of 0 or more")
+
+        if isinstance(self.lr, Mapping):
+            for scale in self.lr:
+                if type(scale) is not int:
+                    raise ValueError(f"lr of {self.hr} has the key {scale!r}; the keys are scales such as 2")
 
     def lr_folder(self, scale: int, scales: Sequence[int]) -> Path | None:
         """The folder of LR images of a scale; None where they are to be made.
@@ -85,11 +113,21 @@ class ImageFolder:
         for name in (f"X{scale}", f"x{scale}"):
             if (Path(self.lr) / name).is_dir():
                 return Path(self.lr) / name
+        there = [path.name for path in _entries(Path(self.lr)) if re.fullmatch(r"[Xx]\d+", path.name) and path.is_dir()]
+        if there and len(scales) == 1:
+            raise FileNotFoundError(
+                f"{self.lr} has no X{scale}, only {', '.join(there)}; add it, or train another scale"
+            )
         if len(scales) > 1:
             raise FileNotFoundError(
                 f"{self.lr} has no subfolder X{scale}; to train {_scales(scales)}, give one for each scale"
             )
         return Path(self.lr)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted; nothing if there is none, which is said when it is searched."""
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _scales(scales: Mapping[int, object] | Sequence[int]) -> str:

@@ -26,7 +26,7 @@ def hub_folder(source: str, split: str = "train", column: str | None = None, con
 
     Args:
         source: `owner/name@revision`, or the folder of a dataset. Without a revision, what was current at the first
-            call is kept.
+            call is kept; a folder is read again when its files have changed.
         split: Such as "train", or a part of it: "train[:100]".
         column: The column of images, where there are several.
         config: The configuration, where the dataset has several.
@@ -38,13 +38,15 @@ def hub_folder(source: str, split: str = "train", column: str | None = None, con
 
     Examples:
         ```python
-        photos = hub_folder("eugenesiow/Div2k@main", config="bicubic_x2", column="hr")
+        photos = hub_folder("owner/name@revision", column="image")
         source = PatchSource(photos, scales=(2,))
         ```
     """
-    settings = {"source": source, "split": split, "column": column, "config": config}
+    name, revision, files = _locate(source)
+    settings = {"source": name, "revision": revision, "files": files}
+    settings |= {"split": split, "column": column, "config": config}
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
-    target = cache_root() / "datasets" / f"{Path(source.partition('@')[0]).name}-{key}"
+    target = cache_root() / "datasets" / f"{Path(name).name}-{key}"
     if (target / COMPLETE).exists():
         return target
     with cache_faults(target.parent):
@@ -55,7 +57,7 @@ def hub_folder(source: str, split: str = "train", column: str | None = None, con
                 shutil.rmtree(work, ignore_errors=True)  # of a process that was stopped
                 work.mkdir()
                 try:
-                    _write_images(_load_rows(source, split, column, config), work)
+                    _write_images(_load_rows(source, name, revision, split, column, config), work)
                     (work / COMPLETE).write_text(json.dumps(settings), encoding="utf-8")
                     work.rename(target)
                 finally:
@@ -63,7 +65,18 @@ def hub_folder(source: str, split: str = "train", column: str | None = None, con
     return target
 
 
-def _load_rows(source: str, split: str, column: str | None, config: str | None) -> Any:
+def _locate(source: str) -> tuple[str, str | None, list[tuple[str, int, int]]]:
+    """Name and revision of a dataset; of a folder, its path, no revision, and name, size and date of its files."""
+    folder = Path(source)
+    if not folder.exists():
+        name, _, revision = source.partition("@")
+        return name, revision or None, []
+    below = [(path.relative_to(folder), path) for path in sorted(folder.rglob("*")) if path.is_file()]
+    shown = [(name.as_posix(), path.stat()) for name, path in below if not any(p[0] == "." for p in name.parts)]
+    return str(folder.resolve()), None, [(name, status.st_size, status.st_mtime_ns) for name, status in shown]
+
+
+def _load_rows(source: str, name: str, revision: str | None, split: str, column: str | None, config: str | None) -> Any:
     """The encoded images of a dataset, as rows with one column."""
     try:
         import datasets
@@ -71,9 +84,8 @@ def _load_rows(source: str, split: str, column: str | None, config: str | None) 
         raise ImportError(
             f'images of the Hub need the package datasets ({error}); pip install "srzoo[hub-datasets]"'
         ) from error
-    name, _, revision = source.partition("@")
     try:
-        rows = datasets.load_dataset(name, config, split=split, revision=revision or None)
+        rows = datasets.load_dataset(name, config, split=split, revision=revision)
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"the dataset {source} cannot be loaded ({str(error).strip()})") from error
     there = [name for name, kind in rows.features.items() if isinstance(kind, datasets.Image)]

@@ -44,7 +44,7 @@ class Inventory:
     Args:
         names: Of the images; those of several folders start with the folder's name.
         folder: Number of the folder of each.
-        shares: Weight of each folder; None to draw by pixels.
+        shares: Share of the patches from each folder, 1 in all; None to draw by pixels.
         hr: Pixels of all images.
         lr: Scale -> LR pixels of all images; empty where LR patches are made from HR ones.
         chance: How often each is drawn, relative to the others of its folder; 0 for copies and excluded ones.
@@ -122,18 +122,20 @@ def take_inventory(
     for i, key in enumerate(key for stock in stocks for key in stock.keys):
         groups.setdefault(key, []).append(i)
     chance = np.concatenate([stock.chance for stock in stocks])
-    for group in groups.values():
+    copies = [sorted(group, key=lambda i: (-chance[i], i)) for group in groups.values() if len(group) > 1]
+    for group in copies:
         chance[group[1:]] = 0
+    weights = [float(folder.weight or 0) for folder in folders]
     found = Inventory(
         names=names,
         folder=np.repeat(np.arange(len(stocks)), [len(stock.names) for stock in stocks]),
-        shares=tuple(float(folder.weight or 0) for folder in folders) if folders[0].weight is not None else None,
+        shares=tuple(weight / sum(weights) for weight in weights) if any(weights) else None,
         hr=join_atlases([stock.hr for stock in stocks]),
         lr={scale: join_atlases([stock.lr[scale] for stock in stocks]) for scale in stocks[0].lr},
         chance=chance,
         contents=tuple(content for stock in stocks for content in stock.contents),
         pictures=tuple(key[0] for stock in stocks for key in stock.keys),
-        duplicates=tuple(tuple(group) for group in groups.values() if len(group) > 1),
+        duplicates=tuple(map(tuple, copies)),
         unreadable=tuple(line for stock in stocks for line in stock.unreadable),
         unpaired=tuple(line for stock in stocks for line in stock.unpaired),
         misfit=tuple(line for stock in stocks for line in stock.misfit),

@@ -1,5 +1,7 @@
 """The arithmetic of JPEG in whole numbers, as libjpeg does it: what `srzoo.data.Jpeg` is made of."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from jaxtyping import Int32
@@ -28,6 +30,13 @@ _DCT_HALF = [
 _DCT = [row + [value * (-1) ** k for value in row[::-1]] for k, row in enumerate(_DCT_HALF)]
 
 
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is cached must serve a later caller who trains
+def _dct(device: torch.device) -> Int32[Tensor, "8 8"]:
+    """The matrix of the DCT, there."""
+    return torch.tensor(_DCT, dtype=torch.int32, device=device)
+
+
 def _divided(x: Int32[Tensor, "*shape"], shift: int) -> Int32[Tensor, "*shape"]:
     """`x / 2**shift`, rounded half up."""
     return (x + (1 << (shift - 1))) >> shift
@@ -54,7 +63,7 @@ def recoded(planes: Int32[Tensor, "n h w"], table: Int32[Tensor, "n 8 8"]) -> In
     n, height, width = planes.shape
     rows, columns = -(-height // 8), -(-width // 8)
     blocks = _extended(_extended(planes, -2, rows * 8), -1, columns * 8).view(n, rows, 8, columns, 8) - 128
-    matrix = torch.tensor(_DCT, dtype=torch.int32, device=planes.device)
+    matrix = _dct(planes.device)
     x = _transform(_transform(blocks, 4, matrix, 11), 2, matrix, 15)  # libjpeg scales the result by 8
     quantum = table[:, None, :, None, :]
     levels = torch.div(x.abs() + quantum * 4, quantum * 8, rounding_mode="floor") * x.sign()

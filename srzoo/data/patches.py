@@ -5,8 +5,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from srzoo.data.cache import Report
-from srzoo.data.check import DataReport
+from srzoo.data.check import DataReport, printable
 from srzoo.data.crops import Chances, Draw, ResidentAtlas, draw_crops, gather_mapped
 from srzoo.data.degradations import Degradation
-from srzoo.data.folders import Folders, as_folders
+from srzoo.data.folders import Folders, as_folders, label_folders
+from srzoo.data.hold_out import choose_groups, count_to_hold_out, group_crops, hash_of, is_scorable
 from srzoo.data.inventory import Inventory, take_inventory
+from srzoo.data.settings import told
 
 LOGGER = logging.getLogger("srzoo")
 DRAWING = 1
@@ -32,9 +34,9 @@ class PatchSource:
     made by a degradation when it is drawn. Images are decoded once, into a cache of uint8 pixels that is
     memory-mapped, or put on the device where they fit.
 
-    Images are drawn in proportion to their pixels, unless `ImageFolder` says otherwise. Unreadable files, all but
-    the first of images with equal pixels, and images that are too small for the patch are left out, which the log
-    says; `inspect` lists them.
+    Images are drawn in proportion to their pixels, unless `ImageFolder` says otherwise. Unreadable files, all but one
+    of images with equal pixels, and images that are too small for the patch are left out, which the log says;
+    `inspect` lists them.
 
     Args:
         folders: A folder of HR images, an `ImageFolder`, or several of them.
@@ -43,7 +45,8 @@ class PatchSource:
         degradation: How LR patches are made from HR ones; None for MATLAB's bicubic or the paired LR images.
         exclude: Images not to draw, nor their copies, such as those that are validated on: names as in `names`.
         cache: Where decoded images are kept; the user's cache if None.
-        report: Told of the progress of decoding.
+        report: Called with (done, total, "decode" or "LR x2") after each image that is decoded or made smaller; not
+            called for what an earlier call has left in the cache.
 
     Raises:
         FileNotFoundError: If a folder does not exist or holds no image.
@@ -77,7 +80,13 @@ class PatchSource:
         self.degradation = degradation
         self.device = torch.device("cpu")
         self._resident: dict[int, ResidentAtlas] = {}
-        _check_degradation(degradation, [str(folder.hr) for folder in self.folders if folder.lr is not None])
+        paired = [str(folder.hr) for folder in self.folders if folder.lr is not None]
+        if degradation is not None and paired:
+            raise ValueError(
+                f"{', '.join(paired)} has LR images of its own, so a degradation has nothing to make; give one or the "
+                "other"
+            )
+        self._settings = "None" if degradation is None else told(degradation)
         stock = take_inventory(
             self.folders, self.scales, channels, make_lr=degradation is None, root=cache, report=report
         )
@@ -89,7 +98,7 @@ class PatchSource:
         """Draw from these images from now on."""
         self._inventory = inventory
         self._chances: dict[tuple[int, int], Chances] = {}
-        settings = [DRAWING, inventory.contents, inventory.shares, repr(self.degradation), inventory.chance.tolist()]
+        settings = [DRAWING, inventory.contents, inventory.shares, self._settings, inventory.chance.tolist()]
         self.fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
         """Equal images, shares, exclusions, LR images and degradation: equal fingerprint, and equal batches."""
 
@@ -112,6 +121,79 @@ class PatchSource:
         other = copy.copy(self)
         other._take(self._inventory.without(names))
         return other
+
+    def hold_out(self, fraction: float = 0.1, most: int = 20) -> list[str]:
+        """Names of images to validate on, for `held_out_pairs` and `without`; empty, with a warning, if none is fit.
+
+        The choice is by a hash of the pixels: it does not depend on the names of files and folders, nor on their order,
+        and a new image takes the place of one at most. Only images are chosen whose middle is large enough to be scored
+        and is not flat. Crops of one picture (`0001_s001.png`, `0001_s002.png`) are held out together.
+
+        Args:
+            fraction: Share to hold out; at least 1 image of 2 or more, 2 of 8 or more, and never all images, nor all
+                of a folder that has a weight.
+            most: No more images than this, unless each picture has more crops.
+
+        Raises:
+            ValueError: If `fraction` is not between 0 and 1, or `most` is below 1.
+        """
+        stock = self._inventory
+        drawn = np.flatnonzero(stock.chance)
+        count = count_to_hold_out(len(drawn), fraction, most)
+        groups: dict[str, list[int]] = {}
+        for i, picture in zip(drawn.tolist(), group_crops(self.names), strict=True):
+            groups.setdefault(picture, []).append(i)
+        rank = {i: (hash_of(f"0 {stock.pictures[i]}"), i) for i in drawn.tolist()}
+        ranked = sorted(groups.values(), key=lambda group: min(rank[i] for i in group))
+
+        def may_go(held: list[int]) -> bool:
+            pictures = {stock.pictures[i] for i in held}
+            left = [i for i in drawn if stock.pictures[i] not in pictures]
+            emptied = stock.shares is not None and len({*stock.folder[left]}) < len({*stock.folder[drawn]})
+            return bool(left) and not emptied
+
+        held = choose_groups(ranked, count, may_go, lambda i: is_scorable(stock.hr.image(i), self.scales))
+        if not held:
+            self._tell([f"none of the {len(drawn)} images can be held out to validate on; give a folder of others"])
+        return [stock.names[i] for i in sorted(held)]
+
+    def copies_of(self, other: "PatchSource") -> list[str]:
+        """Those of `names` that have the same pixels as an image of another source.
+
+        Raises:
+            ValueError: If the other source has another number of channels.
+        """
+        if self.channels != other.channels:
+            raise ValueError(f"sources of {self.channels} and {other.channels} channels have no pixels to compare")
+        there = set(other._inventory.pictures)
+        stock = self._inventory
+        return [stock.names[i] for i in np.flatnonzero(stock.chance) if stock.pictures[i] in there]
+
+    def describe(self) -> dict[str, Any]:
+        """What is drawn from, as plain JSON values, for the record: folders, numbers of images, degradation.
+
+        `folders` has a name, weight, number of readable images and whether there are LR images for each folder; `drawn`
+        is a number of images; `excluded` has a number and a hash of the names.
+        """
+        stock = self._inventory
+        excluded = sorted(stock.names[i] for i in stock.excluded)
+        labels = label_folders(self.folders)
+        rows = [
+            {
+                "name": printable(label.removesuffix("/") or Path(folder.hr).resolve().name),
+                "weight": folder.weight,
+                "images": int((stock.folder == i).sum()),
+                "lr": folder.lr is not None,
+            }
+            for i, (folder, label) in enumerate(zip(self.folders, labels, strict=True))
+        ]
+        text = "\n".join(excluded).encode("utf-8", "surrogateescape")
+        return {
+            "folders": rows,
+            "drawn": len(self.names),
+            "excluded": {"images": len(excluded), "sha256": hashlib.sha256(text).hexdigest() if excluded else None},
+            "degradation": None if self.degradation is None else repr(self.degradation),
+        }
 
     def to(self, device: str | torch.device) -> "PatchSource":
         """This source, giving patches for that device.
@@ -157,7 +239,8 @@ class PatchSource:
         """`inspect`, with a warning in the log for each kind of image that is left out.
 
         Raises:
-            ValueError: If pairs do not fit together (all are named), or no image holds a patch at one of the scales.
+            ValueError: If pairs do not fit together (all are named), or at one of the scales no image holds a patch, or
+                none of a folder that has a weight.
         """
         found = self.inspect(patch_size)
         self._check_pairs()
@@ -244,7 +327,14 @@ class PatchSource:
                 )
             if stock.shares is not None:
                 totals = np.bincount(stock.folder, chance, len(stock.shares))
-                chance = chance * (np.array(stock.shares) / np.where(totals, totals, 1))[stock.folder]
+                for folder, total in zip(self.folders, totals, strict=True):
+                    if not total:
+                        raise ValueError(
+                            f"{folder.hr} has the weight {folder.weight}, but no image of it can be drawn at x{scale} "
+                            f"in patches of {patch_size}: all are copies of others, excluded, of score 0 or too small; "
+                            "leave the folder out, or take a smaller patch size"
+                        )
+                chance = chance * (np.array(stock.shares) / totals)[stock.folder]
             self._chances[scale, patch_size] = Chances.of(chance)
         return self._chances[scale, patch_size]
 
@@ -296,17 +386,3 @@ def degrade(
         for x, cut in ((lr, margin), (hr, margin * scale))
     )
     return lr, hr
-
-
-def _check_degradation(degradation: Degradation | None, paired: Sequence[str]) -> None:
-    """See that a degradation has settings to tell, and no LR images to compete with."""
-    if degradation is None:
-        return
-    if paired:
-        raise ValueError(
-            f"{', '.join(paired)} has LR images of its own, so a degradation has nothing to make; give one or the other"
-        )
-    if not is_dataclass(degradation) and type(degradation).__repr__ is object.__repr__:
-        raise TypeError(
-            f"{type(degradation).__qualname__} has no repr that tells its settings; make it a frozen dataclass"
-        )

@@ -1,7 +1,8 @@
 """Structural similarity per image (Wang et al., 2004)."""
 
+import math
+
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -9,17 +10,22 @@ from srzoo.metrics.protocol import Protocol, prepare
 
 WINDOW = 11
 SIGMA = 1.5
+_BELL = [math.exp(-((i - WINDOW // 2) ** 2) / (2 * SIGMA**2)) for i in range(WINDOW)]
+_WEIGHTS = [value / sum(_BELL) for value in _BELL]
 
 
 def _blur(x: Tensor) -> Tensor:
-    """Gaussian mean over each full 11x11 window: b c h w -> b c h-10 w-10."""
-    offset = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
-    kernel = torch.exp(-offset.square() / (2 * SIGMA**2))
-    kernel = kernel / kernel.sum()
-    b, c, h, w = x.shape
-    x = x.reshape(b * c, 1, h, w)
-    x = F.conv2d(F.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    return x.view(b, c, *x.shape[-2:])
+    """Gaussian mean over each full 11x11 window: b c h w -> b c h-10 w-10.
+
+    A sum of shifted images: a convolution may be rounded to TF32 on CUDA, forward and backward, and is slower on CPUs.
+    """
+    for dim in (-2, -1):
+        size = x.shape[dim] - WINDOW + 1
+        total = x.narrow(dim, 0, size) * _WEIGHTS[0]
+        for i, weight in enumerate(_WEIGHTS[1:], 1):
+            total.add_(x.narrow(dim, i, size), alpha=weight)
+        x = total
+    return x
 
 
 def similarity(sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"], peak: float) -> Float[Tensor, "b c H W"]:

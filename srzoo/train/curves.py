@@ -311,12 +311,19 @@ def _draw_loss(draw: ImageDraw.ImageDraw, box: Box, last: int | float, loss: Ser
     panel.legend(entries, legend_places(entries, box)[1])
 
 
+def _gain(series: Series) -> str:
+    """` (+1.25)`: how much better than at step 0 the best is; empty where the log does not tell."""
+    if series.steps[0] != 0 or len(series.steps) < 2:
+        return ""
+    return f" ({series.values.max() - series.values[0]:+.2f})"
+
+
 def _draw_scores(draw: ImageDraw.ImageDraw, box: Box, last: int | float, scores: Sequence[Series]) -> None:
-    """PSNR of each set and scale, with a ring around the best of each."""
+    """PSNR of each set and scale, a ring around the best of each, and a level line at the score before step 1."""
     scores = sorted(scores, key=lambda series: -series.values[-1])
     curves = [thinned(series, 4 * MOST_POINTS)[0] for series in scores]
     entries = [
-        (f"{series.name.removesuffix(' psnr')}  best {series.values.max():.2f}", COLORS[i % len(COLORS)])
+        (f"{series.name.removesuffix(' psnr')}  best {series.values.max():.2f}{_gain(series)}", COLORS[i % len(COLORS)])
         for i, series in enumerate(scores)
     ]
     low = min(float(series.values.min()) for series in scores)
@@ -331,7 +338,11 @@ def _draw_scores(draw: ImageDraw.ImageDraw, box: Box, last: int | float, scores:
         panel = Panel(
             draw, box, (0, last), (high + room - (high - low + 2 * room) / (1 - min(share, 0.8)), high + room)
         )
-    panel.frame("Validation PSNR", "dB; a ring marks the best")
+    at_start = "; level lines: before training" if any(map(_gain, scores)) else ""
+    panel.frame("Validation PSNR", f"dB; a ring marks the best{at_start}")
+    for series, (_, color) in zip(scores, entries, strict=True):
+        if _gain(series):
+            panel.line([panel.at(step, series.values[0]) for step in (0, last)], tint(color, 0.35), 1.2)
     for series, curve, (_, color) in zip(scores, curves, entries, strict=True):
         panel.curve(curve, color)
         best = int(series.values.argmax())
@@ -341,6 +352,8 @@ def _draw_scores(draw: ImageDraw.ImageDraw, box: Box, last: int | float, scores:
 
 def draw_curves(log_path: str | Path, png_path: str | Path) -> Path:
     """Draw loss and validation PSNR over the steps of a run as a PNG of 1200x500 pixels; returns its path.
+
+    Where the log has scores of step 0, what the weights were before training, a level line shows the gain over them.
 
     Args:
         log_path: The `log.jsonl` that `JsonLines` wrote, of any length; rows without a loss or score are passed over.

@@ -19,9 +19,10 @@ def describe(thing: object) -> Any:
     | None, bool, number, string | itself |
     | dataclass | `{"kind": class name, field: ...}` |
     | mapping, sequence, set | dict, list, sorted list |
-    | function, class, `nn.Module` | its qualified name, or the name of its class |
+    | function, class | its qualified name |
     | `functools.partial` | `{"kind": name of the function, "args": [...], argument: ...}` |
     | path, torch dtype, torch device | string |
+    | `nn.Module` | `{"kind": class name, attribute: ...}` for its public attributes of plain values, but `training` |
     | any other object | `{"kind": class name, attribute: ...}` for its public attributes |
 
     Raises:
@@ -60,7 +61,16 @@ def _describe_object(thing: object) -> Any:
     name = getattr(thing, "__qualname__", None)
     if isinstance(name, str):  # a function, a method or a class
         return name
-    if isinstance(thing, nn.Module):
-        return type(thing).__qualname__
     public = {key: value for key, value in getattr(thing, "__dict__", {}).items() if not key.startswith("_")}
+    if isinstance(thing, nn.Module):
+        public = {key: value for key, value in public.items() if key != "training" and _is_plain(value)}
     return {"kind": type(thing).__qualname__, **describe(public)}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON holds it, tuples taken for lists."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))

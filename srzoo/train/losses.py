@@ -233,7 +233,6 @@ _NETWORKS: dict[tuple[str, tuple[int, ...], bool, str], _Features] = {}
 """Feature networks already made: no part of any loss's or model's state."""
 
 
-@torch.compiler.disable
 def _make_network(name: str, layers: tuple[int, ...], pretrained: bool, device: torch.device) -> _Features:
     try:
         timm: Any = importlib.import_module("timm")
@@ -285,21 +284,24 @@ class Perceptual(Summable):
     """
 
     network: str = "vgg19"
-    layers: tuple[int, ...] = (4,)
-    weights: tuple[float, ...] | None = None
+    layers: Sequence[int] = (4,)
+    weights: Sequence[int | float] | None = None
     pretrained: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))  # lists have no hash
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tuple(self.weights))
         if not self.layers or min(self.layers) < 0 or list(self.layers) != sorted(set(self.layers)):
             raise ValueError(f"layers is {self.layers}; give at least one, from 0, in rising order, each once")
         if self.weights is not None and len(self.weights) != len(self.layers):
             raise ValueError(f"{len(self.weights)} weights are given for {len(self.layers)} layers; give one a layer")
 
     def _network(self, device: torch.device) -> _Features:
-        key = (self.network, self.layers, self.pretrained, str(device))
+        layers = tuple(self.layers)
+        key = (self.network, layers, self.pretrained, str(device))
         if key not in _NETWORKS:
-            made = _make_network(self.network, self.layers, self.pretrained, device)  # pyright: ignore[reportCallIssue]
-            _NETWORKS[key] = made
+            _NETWORKS[key] = _make_network(self.network, layers, self.pretrained, device)
         return _NETWORKS[key]
 
     def __call__(self, sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:

@@ -12,8 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from srzoo.architecture import SRModel
-from srzoo.benchmark import call_model
+from srzoo.benchmark import as_scored, call_model, check_channels, model_channels
 from srzoo.color import rgb_to_grey
 from srzoo.data.pairs import Pair
 from srzoo.files import replacing
@@ -49,12 +48,16 @@ def super_resolve(model: Callable[..., Tensor], pair: Pair) -> UInt8[Tensor, "c 
     """SR of a pair's LR image, rounded to 8 bits, on the CPU, grey where the pair is.
 
     Args:
-        model: A zoo model, or any callable from LR to SR, RGB in [0, 1], b c h w; it is run where its parameters are.
+        model: A zoo model, or any callable from LR to SR in [0, 1], b c h w; it is run where its parameters are.
         pair: Grey goes through an RGB model as three equal channels, as in `srzoo.evaluate`.
+
+    Raises:
+        ValueError: If the model takes other channels.
     """
     parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
     device = next((parameter.device for parameter in parameters), torch.device("cpu"))
-    channels = model.channels if isinstance(model, SRModel) else 3
+    channels = model_channels(model, pair)
+    check_channels(channels, pair)
     with evaluating(model):
         lr = (pair.lr[None].to(device).float() / 255).expand(-1, channels, -1, -1)
         sr = call_model(model, lr, pair.scale).float()
@@ -83,7 +86,7 @@ def most_changed(one: UInt8[Tensor, "c h w"], other: UInt8[Tensor, "c h w"], siz
 
 def _to_pil(image: UInt8[Tensor, "c h w"], factor: int) -> Image.Image:
     """RGB picture of a crop, each pixel a square of `factor` pixels."""
-    pixels = np.ascontiguousarray(image.expand(3, -1, -1).permute(1, 2, 0).numpy())
+    pixels = np.ascontiguousarray(as_scored(image).expand(3, -1, -1).permute(1, 2, 0).numpy())
     return Image.fromarray(pixels).resize((image.shape[2] * factor, image.shape[1] * factor), Image.Resampling.NEAREST)
 
 
@@ -176,5 +179,6 @@ def _title(name: str, image: UInt8[Tensor, "c H W"], pair: Pair) -> str:
     rule = Protocol.paper(pair.scale)
     if min(pair.hr.shape[1:]) <= 2 * rule.border:
         return name
-    value = psnr(image[None].float() / 255, pair.hr[None].float() / 255, rule).item()
+    sr, hr = (as_scored(x)[None].float() / 255 for x in (image, pair.hr))
+    value = psnr(sr, hr, rule).item()
     return f"{name}  {value:.2f} dB"

@@ -29,10 +29,13 @@ class RunFacts:
         num_images: Training images.
         megapixels: Their size together.
         fingerprint: Of the training images.
-        left_out: A line for each image that was not used, with the reason.
+        num_left_out: Images that were not used.
+        left_out: Lines that say which and why.
         steps: Updates done.
         seconds: Time spent training.
         device: Where, in words.
+        settings: Those that matter most, in words.
+        license: Of the weights, if they have one.
         bicubic: Scores of bicubic upscaling, see `score_bicubic`; empty without validation images.
         before: Scores of the start; None where it had learnt nothing.
         after: Scores of the weights that were kept.
@@ -43,10 +46,13 @@ class RunFacts:
     num_images: int
     megapixels: int | float
     fingerprint: str
+    num_left_out: int = 0
     left_out: Sequence[str] = ()
     steps: int
     seconds: int | float
     device: str
+    settings: str = ""
+    license: str = ""
     bicubic: Scores
     before: Scores | None
     after: Scores
@@ -58,8 +64,8 @@ def score_bicubic(sets: Mapping[str, Sequence[Pair]]) -> dict[str, dict[str, dic
     Examples:
         >>> import torch
         >>> hr = torch.full((3, 24, 24), 9, dtype=torch.uint8)
-        >>> score_bicubic({"flat": [Pair("flat", hr[:, ::2, ::2], hr, 2)]})["flat"]["x2"]["psnr"]
-        inf
+        >>> score_bicubic({"flat": [Pair("flat", hr[:, ::2, ::2], hr, 2)]})["flat"]["x2"]["ssim"]
+        1.0
     """
     found: dict[str, dict[str, dict[str, float | int | str]]] = {name: {} for name in sets}
     for name, pairs in sets.items():
@@ -80,13 +86,15 @@ def _facts_table(facts: RunFacts) -> list[str]:
         "model": f"`{facts.model}`",
         "started from": _cell(facts.start),
         "images": f"{facts.num_images}, {size} megapixels"
-        + (f"; {len(facts.left_out)} left out" if facts.left_out else ""),
+        + (f"; {facts.num_left_out} left out" if facts.num_left_out else ""),
         "fingerprint of the images": f"`{facts.fingerprint}`",
         "steps": f"{facts.steps:,}",
         "time": describe_seconds(facts.seconds),
         "device": _cell(facts.device),
+        "settings": _cell(facts.settings),
+        "licence of the weights": _cell(facts.license),
     }
-    return ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+    return ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items() if value)]
 
 
 def _score_text(scores: Scores | None, name: str, scale: str) -> str:

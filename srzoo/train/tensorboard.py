@@ -8,6 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from srzoo.benchmark import as_scored
 from srzoo.data.pairs import Pair
 from srzoo.train.callbacks import Callback, Row, Run, written_to
 from srzoo.train.samples import spread, super_resolve
@@ -96,7 +97,7 @@ class TensorBoard(Callback):
         for name, pair in spread(pairs, self._num_samples):
             crop = centre_crop(pair, CROP)
             lr = crop.lr.repeat_interleave(crop.scale, 1).repeat_interleave(crop.scale, 2)
-            three = [image.expand(3, -1, -1) for image in (lr, super_resolve(run.averaged, crop), crop.hr)]
+            three = [as_scored(image).expand(3, -1, -1) for image in (lr, super_resolve(run.averaged, crop), crop.hr)]
             images[f"samples/{name}/{pair.name} x{pair.scale}"] = torch.cat(three, 2)
         return images
 

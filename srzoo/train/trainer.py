@@ -1,100 +1,55 @@
 """The Trainer: one visible loop, any network from LR to SR."""
 
-import copy
-import json
 import logging
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from srzoo.architecture import SRModel
-from srzoo.benchmark import call_model, check_channels, measure
+from srzoo.benchmark import check_channels, flat_scores, measure
 from srzoo.data.pairs import Pair
+from srzoo.data.patches import PatchSource
 from srzoo.device import fast_precision, pick_device, to_channels_last
+from srzoo.train.averaging import MovingAverage
+from srzoo.train.batches import Batch, Batches, Patches
 from srzoo.train.callbacks import Callback, Row
-from srzoo.train.checkpoint import load_checkpoint, save_checkpoint
+from srzoo.train.capture import CapturedBackward
+from srzoo.train.checkpoint import find_checkpoints, load_newest, save_newest
 from srzoo.train.config import TrainConfig
-from srzoo.train.losses import l1_loss
-from srzoo.version import __version__
-from srzoo.weights import load_strictly
+from srzoo.train.continuity import (
+    check_same_run,
+    check_same_schedule,
+    describe_changes,
+    describe_environment,
+    probe_steps,
+)
+from srzoo.train.describe import describe
+from srzoo.train.distributed import World
+from srzoo.train.interrupts import Interrupts, Told
+from srzoo.train.loss_watch import MOST_DROPPED, LossWatch
+from srzoo.train.losses import L1, Loss
+from srzoo.train.optimizers import Adam, OptimizerFactory, parameter_groups
+from srzoo.train.schedules import Schedule
+from srzoo.weights import Header, load_strictly, write_weights
 
 LOGGER = logging.getLogger("srzoo")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CHECKPOINT = "checkpoint.safetensors"
-
-
-@runtime_checkable
-class Patches(Protocol):
-    """Where batches come from; `srzoo.data.PatchSource` is one."""
-
-    scales: tuple[int, ...]
-    fingerprint: str
-
-    def check(self, patch_size: int) -> None:
-        """Raise ValueError if patches of that LR size cannot be had."""
-        ...
-
-    def sample(
-        self, rng: np.random.Generator, *, scale: int, batch_size: int, patch_size: int
-    ) -> tuple[Tensor, Tensor]:
-        """LR and HR patches, uint8, b c h w, a pure function of the state of `rng`."""
-        ...
-
-
-@dataclass(frozen=True)
-class Batch:
-    """LR and HR patches in [0, 1] on the device, all of one scale."""
-
-    lr: Tensor
-    hr: Tensor
-    scale: int
-
-
-@contextmanager
-def _held_interrupt() -> Iterator[None]:
-    """Hold Ctrl+C back until the block is done: half an update must not reach a checkpoint."""
-    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
-        yield
-        return
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        signal.raise_signal(signal.SIGINT)
+BEST = "best.safetensors"
+AGREE_EVERY = 10
+"""Steps after which several processes with GPUs ask each other whether to stop."""
 
 
 def _name(thing: object) -> str:
-    """The registered name of a model, else the name of the class or function."""
-    return getattr(thing, "name", "") or getattr(thing, "__qualname__", type(thing).__qualname__)
-
-
-def flat_scores(scores: Mapping[str, Mapping[str, Mapping[str, float | int | str]]]) -> dict[str, float]:
-    """Scores as one row of a log: `Set5 x2 psnr` and so on.
-
-    Examples:
-        >>> flat_scores({"Set5": {"x2": {"psnr": 37.4, "ssim": 0.958, "images": 5, "protocol": "Y"}}})
-        {'Set5 x2 psnr': 37.4, 'Set5 x2 ssim': 0.958}
-    """
-    return {
-        f"{name} {scale} {key}": float(entry[key])
-        for name, scales in scores.items()
-        for scale, entry in scales.items()
-        for key in ("psnr", "ssim")
-    }
+    """The registered name of a model, else the name of the class."""
+    return getattr(thing, "name", "") or type(thing).__qualname__
 
 
 class Trainer:
@@ -102,15 +57,19 @@ class Trainer:
 
     The batches are a pure function of `config.seed` and the step, so a run that is stopped and resumed sees
     the sequence it would have seen. Each step takes one scale (EDSR, section 4.3), drawn from the data's.
+    Started by torchrun, every process takes its share of each batch (`srzoo.train.distributed`).
 
     Args:
         model: A zoo model, called as `model(lr, scale)`, or any other network, called as `model(lr)`.
         data: Source of patches.
         config: All settings.
-        folder: Where the checkpoint goes and `resume` looks for it; nothing is written if None.
-        loss: (sr, hr) -> scalar, both in [0, 1].
+        loss: (sr, hr) -> scalar, both float32 in [0, 1]; a mean over samples.
+        optimizer: Factory of the optimizer, see `srzoo.train.optimizers`.
+        schedule: Takes the place of `config.schedule`.
+        callbacks: Told of the run, see `srzoo.train.callbacks`.
+        folder: Where checkpoints go and `resume` looks for them; nothing is written if None.
         validation: Pairs to score the averaged weights on, by name of the set.
-        callbacks: Told of every logged row, see `srzoo.train.callbacks`.
+        score_start: Also score the weights before step 1: they are then the best until others are better.
 
     Raises:
         ValueError: If an image is too small for the patch, or the model has no parameters, or does not offer the
@@ -130,218 +89,441 @@ class Trainer:
         data: Patches,
         config: TrainConfig,
         *,
-        folder: str | Path | None = None,
-        loss: Callable[[Tensor, Tensor], Tensor] = l1_loss,
-        validation: Mapping[str, Sequence[Pair]] | None = None,
+        loss: Loss = L1(),  # noqa: B008 - frozen
+        optimizer: OptimizerFactory = Adam(),  # noqa: B008 - frozen
+        schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
+        folder: str | Path | None = None,
+        validation: Mapping[str, Sequence[Pair]] | None = None,
+        score_start: bool = False,
     ) -> None:
         data.check(config.patch_size)
         self.validation = dict(validation or {})
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError(f"{_name(model)} has no parameters to train")
-        if isinstance(model, SRModel):
-            pairs = [pair for some in self.validation.values() for pair in some]
-            for scale in (*data.scales, *(pair.scale for pair in pairs)):
-                model.check_scale(scale)
-            for pair in pairs:
-                check_channels(model.channels, pair)
-        self.config = config
-        self.data = data
+        _check_fit(model, data, self.validation)
+        self.config = config if schedule is None else replace(config, schedule=schedule)
+        self.data, self.loss, self.callbacks = data, loss, callbacks
         self.folder = Path(folder) if folder is not None else None
-        self.loss = loss
-        self.callbacks = callbacks
+        self.world = World.current()
         self.device = pick_device(config.device)
+        self._check_images()
+        self.batches = Batches(data, config, self.world, self.device)
         self.precision = fast_precision(self.device) if config.precision == "auto" else config.precision
         self.model = to_channels_last(model, self.device).train()
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=(0.9, 0.999))
+        self.world.share_weights(self.model)
+        self._factory = optimizer
+        groups = parameter_groups(self.model, config.rates, config.lr)
+        self._peaks = [float(group["lr"]) for group in groups]
+        self.optimizer = optimizer(groups, lr=config.lr, device=self.device)
+        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self.ema = copy.deepcopy(self.model).eval() if config.ema_decay is not None else None
+        self._may_capture = True
+        self._check_options()
+        self.ema = MovingAverage(self.model, config.ema_decay) if config.ema_decay is not None else None
+        self.watch = LossWatch(self.device, config.skip_above, config.skip_window)
         self.step = 0
         self.seconds = 0.0
+        self.best: dict[str, float] = {}
+        """Highest mean PSNR of a validation and its step; `stale`: validations since."""
+        self.first_scores: dict[str, Any] = {}
+        """Scores before step 1, as `validate` gives them, with `score_start`."""
+        self._validated = -1 if score_start else 0
+        self._forward = torch.compile(self.model) if config.capture == "compile" else self.model
+        self._captured: dict[tuple[int, ...], CapturedBackward] = {}
+        self._interrupts = Interrupts()
+        self._resumed = False
+        self._since, self._since_step = time.monotonic(), 0
 
     @property
     def averaged(self) -> nn.Module:
         """The weights to validate and keep: the moving average where there is one, else the model."""
-        return self.model if self.ema is None else self.ema
+        return self.model if self.ema is None else self.ema.model
+
+    # One step
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, a pure function of seed and step."""
-        rng = np.random.default_rng([self.config.seed, step])
-        scale = int(rng.choice(self.data.scales))
-        lr, hr = self.data.sample(
-            rng, scale=scale, batch_size=self.config.batch_size, patch_size=self.config.patch_size
-        )
-        lr, hr = (
-            x.to(self.device, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
-            for x in (lr, hr)
-        )
-        return Batch(lr, hr, scale)
+        """This process's share of the batch of a step, a pure function of seed and step."""
+        return self.batches.draw(step)
 
     def train_step(self, batch: Batch) -> Tensor:
-        """One update of the parameters; returns the loss, still on the device."""
+        """One update of the parameters, unless it is dropped; returns the loss, still on the device."""
         config = self.config
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            rate = peak * config.schedule.factor(self.step, config.steps)
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
         self.optimizer.zero_grad(set_to_none=True)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * config.schedule.factor(self.step, config.steps)
-        with torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32"):
-            sr = call_model(self.model, batch.lr, batch.scale)
-        loss = self.loss(sr.float(), batch.hr)
-        self.scaler.scale(loss).backward()
-        if config.clip_norm is not None:
+        loss = torch.zeros((), device=self.device)
+        for part in batch.split(config.accumulate):
+            loss = loss + self._backward(part)
+        loss = self.world.sum_gradients(self._trained, loss)
+        if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self._update_average()
+        gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if config.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self._trained, config.clip_norm, norm)
+        self._update(self.watch.judge(loss, norm))
+        if self.ema is not None:
+            self.ema.update(self.step)
         self.step += 1
-        return loss.detach()
+        self.watch.end_step(self.step)
+        return loss
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Move the average towards the weights; a young one moves faster, so that the start is forgotten."""
-        if self.ema is None or self.config.ema_decay is None:
-            return
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        average_all = get_ema_multi_avg_fn(decay)
-        average_all(list(self.ema.parameters()), list(self.model.parameters()), self.step)
-        for average, value in zip(self.ema.buffers(), self.model.buffers(), strict=True):
-            average.copy_(value)
+    def _backward(self, batch: Batch) -> Tensor:
+        """Add the gradients of a micro-batch; returns its share of the loss."""
+        weight = len(batch.lr) / self.config.batch_size
+
+        def backward(lr: Tensor, hr: Tensor) -> Tensor:
+            dtype = DTYPES[self.precision]
+            # no cache of cast weights: each is used once, and a CUDA graph must not hold another call's
+            with torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32", cache_enabled=False):
+                sr = self._forward(lr, batch.scale) if isinstance(self.model, SRModel) else self._forward(lr)
+            loss = self.loss(sr.float(), hr) * weight
+            if loss.requires_grad:  # else all that this scale uses is frozen
+                self.scaler.scale(loss).backward()
+            return loss.detach()
+
+        if not self._captures():
+            return backward(batch.lr, batch.hr)
+        key = (batch.scale, *batch.lr.shape)
+        try:
+            if key not in self._captured:
+                self._captured[key] = CapturedBackward(backward, self.model, batch.lr, batch.hr)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if self.config.capture == "graph":
+                raise ValueError(f"this network and loss cannot be a CUDA graph ({error}); take 'none'") from error
+            LOGGER.warning("steps are not replayed as a CUDA graph, which is slower: %s", error)
+            self._may_capture = False
+            self.optimizer.zero_grad(set_to_none=True)
+            return backward(batch.lr, batch.hr)
+        return self._captured[key](batch.lr, batch.hr)
+
+    def _check_images(self) -> None:
+        """See that all processes have the same images: each makes its share of the same batches."""
+        first = self.world.share_object(self.data.fingerprint)
+        if self.world.any(first != self.data.fingerprint, self.device):
+            raise ValueError("the processes of the run have different training images; give all of them the same")
+
+    def _check_options(self) -> None:
+        """See that what was asked for can be had.
+
+        Raises:
+            ValueError: If it cannot; an option that does nothing is an error.
+        """
+        if self.config.early_stop is not None and not self.validation:
+            raise ValueError("early_stop waits for a better score and there are no images to validate on; give some")
+        if self.config.capture == "graph" and not self._captures():
+            raise ValueError(
+                f"capture is 'graph', which needs CUDA, accumulate 1 and bf16 or fp32; here it is {self.device.type}, "
+                f"accumulate {self.config.accumulate}, {self.precision}: take 'auto'"
+            )
+
+    def _captures(self) -> bool:
+        """Whether steps are replayed as CUDA graphs: not where gradients add up or the scaler asks the host."""
+        wanted = self.config.capture in ("auto", "graph") and self._may_capture
+        return wanted and self.device.type == "cuda" and self.config.accumulate == 1 and not self.scaler.is_enabled()
+
+    def _update(self, keep: Tensor) -> None:
+        """Let the optimizer step if `keep` holds; on CUDA a fused one is told by a flag and the host does not wait."""
+        optimizer: Any = self.optimizer
+        if self.scaler.is_enabled():
+            if bool(keep):
+                self.scaler.step(optimizer)
+            self.scaler.update()
+        elif self.device.type == "cuda" and all(group.get("fused") for group in optimizer.param_groups):
+            optimizer.grad_scale, optimizer.found_inf = None, (~keep).float()  # as GradScaler tells it
+            optimizer.step()
+        elif bool(keep):
+            optimizer.step()
+
+    # The run
 
     def fit(self) -> nn.Module:
         """Train to `config.steps` (or until `config.minutes` are over) and return the averaged model.
 
-        With a folder, a checkpoint is written every `checkpoint_every` steps, at the end, and when the run is
-        interrupted (Ctrl+C), which is raised again.
+        With a folder, a checkpoint is written every `checkpoint_every` steps, at the end, and when the run is told
+        to stop (Ctrl+C, SIGTERM), which then has its usual effect.
+
+        Raises:
+            FileExistsError: If the folder has a run already that was not resumed.
+            ValueError: If the run has diverged: too many updates in a row had to be dropped.
+            WorkerLost: If another process of the run has gone.
+            OSError: If a checkpoint cannot be written; the one before is still there.
         """
-        config = self.config
-        deadline = time.monotonic() + config.minutes * 60 if config.minutes is not None else None
-        losses: list[Tensor] = []
-        since = time.monotonic()
-        try:
-            while self.step < config.steps:
-                with _held_interrupt():
-                    losses.append(self.train_step(self.batch(self.step)))
-                last = self.step == config.steps
-                out_of_time = deadline is not None and time.monotonic() > deadline
-                if last or out_of_time or self.step % config.log_every == 0:
-                    mean_loss = torch.stack(losses).mean().item()  # waits for the device
-                    now = time.monotonic()
-                    self.seconds += now - since
-                    if not math.isfinite(mean_loss):
-                        self._check_finite()  # fp16 skips steps that overflow; then the weights are still sound
-                    self._tell(loss=mean_loss, steps_per_second=len(losses) / (now - since))
-                    losses, since = [], time.monotonic()
-                if self.validation and (last or self.step % config.validate_every == 0):
-                    pause = time.monotonic()
-                    self._tell(**flat_scores(self.validate()))
-                    since += time.monotonic() - pause
-                if last or out_of_time or self.step % config.checkpoint_every == 0:
-                    pause = time.monotonic()
-                    self._check_finite()
+        deadline = time.monotonic() + self.config.minutes * 60 if self.config.minutes is not None else None
+        if self.folder is not None and not (self._resumed or self.step) and find_checkpoints(self.folder):
+            raise FileExistsError(f"{self.folder} has a run already; call resume() first, or choose another folder")
+        self._resumed = True  # a second call goes on
+        with ExitStack() as stack:
+            stack.callback(self.batches.close)
+            for callback in self._listeners:
+                stack.callback(callback.close, self)  # all are closed, also where one of them fails
+            for callback in self._listeners:
+                callback.start(self)
+            while True:
+                try:
+                    with self._interrupts.held():
+                        self._run(deadline)
+                    return self.averaged.eval()
+                except Told as told:
+                    self._save_interrupted()
+                    told.take_effect()  # the user's handler may return: then the run goes on
+                except KeyboardInterrupt:
+                    self._save_interrupted()
+                    raise
+
+    def _run(self, deadline: float | None) -> None:
+        """The loop: step, log, validate, save."""
+        config, alone = self.config, self.world.size == 1
+        self.model.train()
+        self._since, self._since_step = time.monotonic(), self.step
+        if self._owes_validation:  # it was stopped before or in it
+            with self._clock_stopped():
+                self._validate_and_keep()
+                self.save()
+        while self.step < config.steps and not self.is_stale:
+            with self._interrupts.held_back(whole=False, also_after=True):
+                with tuned_convolutions():
+                    self.train_step(self.batches.next(self.step))
+            stop, out_of_time = self._asked_to_stop(deadline)
+            last = self.step == config.steps or out_of_time
+            with self._interrupts.held_back(whole=True, also_after=not alone):
+                if last or self.step % config.log_every == 0:
+                    self._log()
+                elif self.step % MOST_DROPPED == 0:
+                    self.watch.check()
+            if stop:
+                raise Told(self._interrupts.pending or signal.SIGINT)
+            if self._owes_validation:
+                with self._clock_stopped():
+                    self._validate_and_keep()
+            if last or self.is_stale or self.step % config.checkpoint_every == 0:
+                with self._clock_stopped():
                     self.save()
-                    since += time.monotonic() - pause
-                if out_of_time:
-                    break
-        except KeyboardInterrupt:
-            self.seconds += time.monotonic() - since
+            if out_of_time:
+                break
+
+    def _asked_to_stop(self, deadline: float | None) -> tuple[bool, bool]:
+        """Whether a signal came, and whether the time is over; several processes agree on it now and then."""
+        late = deadline is not None and time.monotonic() > deadline
+        if self.world.size == 1:
+            return self._interrupts.pending is not None, late
+        every = AGREE_EVERY if self.device.type == "cuda" else 1  # asking waits for the device
+        if self.step % every and self.step != self.config.steps:
+            return False, False
+        return self.world.any(self._interrupts.pending is not None, self.device), self.world.any(late, self.device)
+
+    @property
+    def _listeners(self) -> Sequence[Callback]:
+        return self.callbacks if self.world.is_main else ()
+
+    def _save_interrupted(self) -> None:
+        if self._interrupts.is_whole:
+            self.seconds += time.monotonic() - self._since
             self.save()
-            raise
+
+    @contextmanager
+    def _clock_stopped(self) -> Iterator[None]:
+        """Time in the block is not counted as training."""
+        pause = time.monotonic()
+        try:
+            yield
         finally:
-            for callback in self.callbacks:
-                callback.close()
-        return self.averaged
+            self._since += time.monotonic() - pause
+
+    def _log(self) -> None:
+        """A row of the mean loss since the last one."""
+        loss, kept, dropped = self.watch.take()
+        now = time.monotonic()
+        self.seconds += now - self._since
+        speed = (self.step - self._since_step) / max(now - self._since, 1e-9)
+        self._since, self._since_step = now, self.step
+        row: Row = {"lr": self.config.lr * self.config.schedule.factor(self.step - 1, self.config.steps)}
+        if loss is not None:
+            row["loss"] = loss
+        row["steps_per_second"] = speed
+        if dropped:
+            row["skipped"] = dropped
+            LOGGER.warning("step %d: %d of the last %d updates were dropped", self.step, dropped, kept + dropped)
+        self._tell(row)
+
+    def _tell(self, row: Row) -> None:
+        for callback in self._listeners:
+            callback.log(self, {"step": self.step, "seconds": round(self.seconds, 2), **row})
+
+    # Validation
 
     def validate(self) -> dict[str, dict[str, dict[str, float | int | str]]]:
         """Scores of the averaged weights on the validation sets: set -> scale -> psnr, ssim, images, protocol."""
         return measure(self.averaged, self.validation)
 
-    def _check_finite(self) -> None:
-        """Stop a run that has diverged, before its weights take the place of the last good checkpoint."""
-        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
-            kept = f"; the checkpoint of an earlier step is in {self.folder}" if self.folder else ""
-            raise ValueError(
-                f"the weights are no longer finite at step {self.step}; lower lr or set clip_norm and start anew{kept}"
-            )
+    @property
+    def _owes_validation(self) -> bool:
+        """Whether a validation is due at this step and has not been done."""
+        due = self.step == self.config.steps or self.step % self.config.validate_every == 0
+        return bool(self.validation) and due and self._validated != self.step
 
-    def _tell(self, **values: float) -> None:
-        row: Row = {"step": self.step, "seconds": round(self.seconds, 2), **values}
-        for callback in self.callbacks:
-            callback.log(row, self.config.steps)
+    def _validate_and_keep(self) -> None:
+        """Score the averaged weights, tell it, and keep them if they are the best so far."""
+        scores = self.validate() if self.world.is_main else {}
+        if self.step == 0:
+            self.first_scores = dict(scores)
+        flat = flat_scores(scores)
+        psnrs = [value for key, value in flat.items() if key.endswith(" psnr")]
+        mean = self.world.share_object(sum(psnrs) / max(1, len(psnrs)))
+        mean = mean if math.isfinite(mean) else -math.inf  # never the best
+        with self._interrupts.held_back(whole=True, also_after=self.world.size > 1):
+            self._tell(dict(flat))
+            if not self.best or mean > self.best["psnr"]:
+                self.best = {"psnr": mean, "step": self.step, "stale": 0}
+                if self.folder is not None and self.world.is_main:
+                    self.save_weights(self.folder / BEST, scores)
+            else:
+                self.best = {**self.best, "stale": self.best["stale"] + 1}
+            self._validated = self.step
 
-    def _trajectory(self) -> dict[str, Any]:
-        """What decides the sequence of weights, apart from the images."""
-        arguments = dict(self.model.arguments) if isinstance(self.model, SRModel) else {}
-        told = {"model": _name(self.model), "arguments": arguments, "loss": _name(self.loss)}
-        told |= {**self.config.trajectory(), "scales": list(self.data.scales)}
-        return json.loads(json.dumps(told))  # tuples become lists, as they do on the way through a file
+    @property
+    def is_stale(self) -> bool:
+        """Whether the score has not risen for as long as `early_stop` allows."""
+        limit = self.config.early_stop
+        return limit is not None and self.best.get("stale", 0) >= limit
+
+    # State
+
+    def _identity(self) -> dict[str, Any]:
+        """What decides the sequence of weights: a run may only go on with the same."""
+        return {
+            "model": _name(self.model),
+            "arguments": dict(self.model.arguments) if isinstance(self.model, SRModel) else {},
+            "loss": describe(self.loss),
+            "optimizer": describe(self._factory),
+            **self.config.trajectory(),
+            "scales": list(self.data.scales),
+            "data": self.data.fingerprint,
+        }
+
+    def _environment(self) -> dict[str, Any]:
+        return describe_environment(self.device, self.precision, self.world.size)
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on as if nothing had happened."""
         return {
             "step": self.step,
             "seconds": self.seconds,
-            "trajectory": self._trajectory(),
-            "data": self.data.fingerprint,
+            "best": self.best,
+            "first_scores": self.first_scores,
+            "identity": self._identity(),
+            "config": self.config.to_json(),
+            "validated": self._validated,
+            "factors": [self.config.schedule.factor(step, self.config.steps) for step in probe_steps(self.step)],
+            "environment": self._environment(),
             "model": self.model.state_dict(),
-            "ema": self.ema.state_dict() if self.ema is not None else None,
+            "ema": self.ema.model.state_dict() if self.ema is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "watch": self.watch.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`.
 
+        Another device, precision, number of processes or torch is allowed, and said to change the last bits; so is
+        another number of steps where the schedule's past stays the same.
+
         Raises:
             ValueError: If the run was started with other settings, other images or another model.
         """
-        then, now = state["trajectory"], self._trajectory()
-        changed = [key for key in now if key in then and then[key] != now[key]]  # others are a later srzoo's
-        if changed:
-            told = "; ".join(f"{key} was {then[key]!r}, is {now[key]!r}" for key in changed)
-            raise ValueError(f"the run to resume had other settings ({told}); give the same ones or start anew")
-        if state["data"] != self.data.fingerprint:
-            raise ValueError(
-                "the run to resume had other training images or sampling weights; give the same ones or start anew"
-            )
+        check_same_run(state["identity"], self._identity())
+        check_same_schedule(state["factors"], state["step"], self.config.schedule, self.config.steps)
         load_strictly(self.model, state["model"], "the run to resume")
         if self.ema is not None:
-            load_strictly(self.ema, state["ema"], "the run to resume")
-        self.step, self.seconds = state["step"], state["seconds"]
+            load_strictly(self.ema.model, state["ema"], "the run to resume")
+        self.step, self.seconds, self.best = state["step"], state["seconds"], dict(state["best"])
+        self.first_scores = dict(state["first_scores"])
+        self._validated = state["validated"]
+        options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, options, strict=True):
+            group.update(own)  # such as the kernel to use: this device's, not that of the one before
         for parameter, moments in self.optimizer.state.items():  # laid out as the parameter: fast updates
             for key, value in moments.items():
-                if value.shape == parameter.shape:
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
                     moments[key] = torch.empty_like(parameter).copy_(value)
-        if state["scaler"]:
+        if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
+        self.watch.load_state_dict(state["watch"])
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
+        if changes := describe_changes(state["environment"], self._environment()):
+            LOGGER.warning("the run goes on elsewhere (%s): the last bits of the weights may differ", changes)
 
     def recipe(self) -> dict[str, Any]:
         """What a weight file's header says of this run: settings, progress, data, versions, device."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         return {
             "config": self.config.to_json(),
+            "loss": describe(self.loss),
+            "optimizer": describe(self._factory),
+            "images": self.data.describe() if isinstance(self.data, PatchSource) else None,
             "steps": self.step,
             "seconds": round(self.seconds),
             "data": self.data.fingerprint,
-            "precision": self.precision,
-            "device": name,
-            "srzoo": __version__,
-            "torch": torch.__version__,
+            **self._environment(),
         }
 
     def save(self) -> None:
-        """Write the checkpoint into the folder, if there is one."""
-        if self.folder is not None:
-            save_checkpoint(self.folder / CHECKPOINT, self.state_dict())
+        """Write a checkpoint into the folder, if there is one, and let go of the oldest."""
+        if self.folder is not None and self.world.is_main:
+            for callback in self._listeners:
+                callback.saving(self)
+            save_newest(self.folder, self.step, self.state_dict(), self.config.keep_last)
+
+    def save_weights(self, path: str | Path, metrics: Mapping[str, Any]) -> None:
+        """Write the averaged weights as a weight file with this run's recipe; `metrics` as `validate` gives them."""
+        arguments = dict(self.model.arguments) if isinstance(self.model, SRModel) else {}
+        header = Header(
+            model=getattr(self.model, "name", ""), arguments=arguments, recipe=self.recipe(), metrics=metrics
+        )
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_weights(path, self.averaged.state_dict(), header)
 
     def resume(self) -> bool:
-        """Go on from the folder's checkpoint; False if there is none.
+        """Go on from the folder's newest checkpoint that can be read; False if there is none.
 
         Raises:
-            ValueError: If the checkpoint is damaged or belongs to a run with other settings or images.
+            ValueError: If all are damaged, or they belong to a run with other settings or images.
         """
-        if self.folder is None or not (self.folder / CHECKPOINT).exists():
+        found = load_newest(self.folder) if self.folder is not None and self.world.is_main else None
+        state = self.world.share_object(found)
+        if state is None:
+            self._resumed = True
             return False
-        self.load_state_dict(load_checkpoint(self.folder / CHECKPOINT))
+        self.load_state_dict(state)
+        self._resumed = True
         LOGGER.info("resumed at step %d of %d", self.step, self.config.steps)
         return True
+
+
+@contextmanager
+def tuned_convolutions() -> Iterator[None]:
+    """CuDNN picks the fastest kernels by trying: for batches, which have one size, not for images to validate on."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _check_fit(model: nn.Module, data: Patches, validation: Mapping[str, Sequence[Pair]]) -> None:
+    """See that a zoo model offers the scales and channels it is to be trained and scored at."""
+    if isinstance(model, SRModel):
+        pairs = [pair for some in validation.values() for pair in some]
+        for scale in (*data.scales, *(pair.scale for pair in pairs)):
+            model.check_scale(scale)
+        for pair in pairs:
+            check_channels(model.channels, pair)

@@ -1,4 +1,5 @@
 import errno
+import os
 import select
 import subprocess
 import sys
@@ -406,3 +407,100 @@ def test_deep_grey_is_left_out_and_said_not_clipped(tmp_path):
     cache = PixelCache.build(tmp_path, root=tmp_path / ".cache")
     assert [entry.name for entry in cache.entries] == ["plain.png"]
     assert "more than 8 bits a channel" in cache.skipped["deep.png"]
+
+
+def test_a_file_changed_behind_its_date_is_decoded_again(photos, root):
+    before = PixelCache.build(photos, root=root)
+    path = photos / "a.png"
+    status = path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")  # as many bytes
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert PixelCache.build(photos, root=root).folder != before.folder
+
+
+def failing_on(name: str, error: OSError):
+    def read(path, channels):
+        if path.name == name:
+            if error.errno is None:
+                raise error
+            try:
+                raise error
+            except OSError as cause:
+                raise ValueError(f"{path} is damaged ({cause})") from cause
+        return read_pixels(path, channels)
+
+    return read
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), PermissionError("denied")])
+def test_a_file_that_the_system_would_not_give_is_tried_again(photos, root, monkeypatch, error):
+    with monkeypatch.context() as patched:
+        patched.setattr("srzoo.data.cache.read_pixels", failing_on("b.png", error))
+        first = PixelCache.build(photos, root=root)
+        assert first.withheld == list(first.skipped) == ["b.png"]
+        decoded_for_it = []
+        again = PixelCache.build(photos, root=root, report=lambda *row: decoded_for_it.append(row))
+        assert (again.skipped, decoded_for_it) == (first.skipped, [])  # nothing has changed, nothing is decoded
+    later = PixelCache.build(photos, root=root)
+    assert not later.skipped
+    assert later.fingerprint == PixelCache.build(photos, root=root / "other").fingerprint
+    assert np.array_equal(first.image(1), np.asarray(Image.open(photos / "sub/c.png")))  # who has it open keeps it
+
+
+def test_a_file_that_is_no_image_is_not_tried_again(photos, root, decoded):
+    (photos / "text.jpg").write_text("not an image")
+    (photos / "cut.png").write_bytes((photos / "a.png").read_bytes()[:200])
+    cache = PixelCache.build(photos, root=root)
+    assert sorted(cache.skipped) == ["cut.png", "text.jpg"]
+    assert cache.withheld == []
+    decoded.clear()
+    PixelCache.build(photos, root=root)
+    assert decoded == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_to_nothing_is_unreadable_until_there_is_something(photos, root, tmp_path):
+    (photos / "link.png").symlink_to(tmp_path / "later.png")
+    assert "link.png does not exist" in PixelCache.build(photos, root=root).skipped["link.png"]
+    Image.fromarray(noise(9, 9)).save(tmp_path / "later.png")
+    cache = PixelCache.build(photos, root=root)
+    assert (len(cache.entries), cache.skipped) == (4, {})
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"x", lambda data: b""])
+@pytest.mark.parametrize("name", ["hr.bin", "lr_x2.bin"])
+def test_a_file_of_the_cache_with_a_wrong_size_is_made_again(photos, root, name, change):
+    cache = PixelCache.build(photos, root=root)
+    cache.prepare(2)
+    whole = bytes_below(cache.folder)
+    (cache.folder / name).write_bytes(change(whole[name]))
+    again = PixelCache.build(photos, root=root)
+    again.prepare(2)
+    assert bytes_below(again.folder) == whole
+
+
+def test_a_spoilt_index_is_made_again(photos, root):
+    cache = PixelCache.build(photos, root=root)
+    whole = bytes_below(cache.folder)
+    (cache.folder / "index.json").write_bytes(whole["index.json"][:-5])
+    assert bytes_below(PixelCache.build(photos, root=root).folder) == whole
+
+
+def test_lr_pixels_that_a_power_cut_took_are_made_anew(photos, root):
+    cache = PixelCache.build(photos, root=root)
+    with pytest.raises(Killed):
+        cache.prepare(2, kill_after(2))
+    work = cache.folder / ".lr_x2.partial"
+    work.write_bytes(work.read_bytes()[:-9] + bytes(9))  # as long as before
+    cache.prepare(2)
+    other = PixelCache.build(photos, root=root / "other")
+    other.prepare(2)
+    assert bytes_below(cache.folder) == bytes_below(other.folder)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
+def test_a_name_that_is_not_utf_8_is_a_name(photos, root):
+    (photos / "a.png").rename(photos / os.fsdecode(b"caf\xe9.png"))
+    cache = PixelCache.build(photos, root=root)
+    assert [entry.name for entry in cache.entries] == ["b.png", "caf\udce9.png", "sub/c.png"]
+    assert cache.fingerprint == PixelCache.build(photos, root=root).fingerprint

@@ -42,6 +42,25 @@ def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
 # What holds for all of them.
 
 
+@pytest.mark.parametrize("degradation", [Bicubic(), Downscale("lanczos"), Downscale("nearest"), Unknown(81)], ids=repr)
+def test_a_first_call_for_inference_leaves_nothing_that_training_cannot_use(degradation: Degradation) -> None:
+    hr = pixels(1, 3, 38, 38)  # a size that no other test has, so that nothing is kept from one
+    with torch.inference_mode():
+        first = degradation(hr, 2, [0])
+    hr.requires_grad_()
+    lr = degradation(hr, 2, [0])
+    lr.sum().backward()
+    assert torch.equal(lr, first)
+    assert hr.grad is not None
+    assert hr.grad.sum().item() == pytest.approx(lr.numel(), rel=1e-4)
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_an_unknown_kernel_may_be_given_as_read_from_json() -> None:
+    hr = pixels(1, 3, 24, 24)
+    assert torch.equal(Unknown(3, [0.2, 1.0])(hr, 2, [0]), Unknown(3, (0.2, 1.0))(hr, 2, [0]))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("degradation", EVERY, ids=repr)
 def test_lr_has_the_size_and_type_asked_for_and_the_seeds_decide(degradation: Degradation) -> None:
     hr = pixels(3, 3, 24, 36)

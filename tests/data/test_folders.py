@@ -1,8 +1,11 @@
+import sys
 from pathlib import Path
 
 import pytest
 
 from srzoo.data.folders import ImageFolder, as_folders, find_images, label_folders, match_lr
+
+needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 
 
 def make(folder: Path, *names: str) -> None:
@@ -22,6 +25,25 @@ def test_other_files_hidden_ones_and_folders_named_like_images_are_left_out(tmp_
     make(tmp_path, "a.png", "notes.txt", "png", ".hidden.png", ".thumbs/b.png", "shots.png/c.jpg")
     found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
     assert found == ["a.png", "shots.png/c.jpg"]
+
+
+@needs_links
+def test_linked_folders_are_searched_and_each_folder_once(tmp_path):
+    make(tmp_path, "photos/sub/a.png", "photos/z/b.png", "elsewhere/c.png", "elsewhere/deep/d.png")
+    photos = tmp_path / "photos"
+    (photos / "linked").symlink_to(tmp_path / "elsewhere")
+    (photos / "sub" / "again").symlink_to(photos / "z")  # found before z is
+    (photos / "sub" / "circle").symlink_to(photos)
+    (tmp_path / "elsewhere" / "deep" / "back").symlink_to(tmp_path / "elsewhere")
+    found = [path.relative_to(photos).as_posix() for path in find_images(photos)]
+    assert found == ["linked/c.png", "linked/deep/d.png", "sub/a.png", "z/b.png"]
+
+
+@needs_links
+def test_a_link_to_a_file_that_is_gone_is_not_skipped_silently(tmp_path):
+    make(tmp_path, "a.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert [path.name for path in find_images(tmp_path)] == ["a.png", "gone.png"]
 
 
 def test_a_hidden_folder_above_does_not_hide_the_images(tmp_path):
@@ -81,6 +103,15 @@ def test_lr_folders_are_found_by_scale(tmp_path):
         below.lr_folder(4, (2, 4))
     with pytest.raises(FileNotFoundError, match="hr has LR folders for x2, x3 but none for x4"):
         ImageFolder("hr", lr={2: "a", 3: "b"}).lr_folder(4, (4,))
+    with pytest.raises(FileNotFoundError, match="lr has no X8, only X2, x3; add it, or train another scale"):
+        below.lr_folder(8, (8,))
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize("key", ["2", "X2", 2.0, True])
+def test_a_key_of_the_lr_folders_that_is_no_scale_is_named(key):
+    with pytest.raises(ValueError, match=f"lr of hr has the key {key!r}; the keys are scales such as 2"):
+        ImageFolder("hr", lr={key: "lr"})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
 import io
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -73,6 +75,18 @@ def test_a_dataset_is_read_once_for_each_split_and_column(dataset, monkeypatch):
     assert next(iter(contents(part).values())) == FILES[1]
     assert len(contents(part)) == 2
     assert loads == ["train", "train", "train[1:3]"]
+
+
+def test_a_folder_is_known_by_its_path_and_its_files(dataset, tmp_path, monkeypatch):
+    first = hub_folder(str(dataset), column="hr")
+    monkeypatch.chdir(tmp_path)
+    assert hub_folder("made", column="hr") == first
+    os.utime(next(dataset.iterdir()), ns=(1, 1))
+    assert hub_folder("made", column="hr") != first
+    shutil.copytree(dataset, tmp_path / "made@home")
+    found = hub_folder("made@home", column="hr")
+    assert len(contents(found)) == 4
+    assert found.name.startswith("made@home-")
 
 
 def test_a_stopped_copy_leaves_nothing_that_is_taken_for_whole(dataset, tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
 import contextlib
+import hashlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from torch import Tensor
 from srzoo.data import PatchSource
 from srzoo.data.cache import PixelCache
 from srzoo.data.crops import ResidentAtlas
+from srzoo.data.degradations import Bicubic, Blur, Chain, Downscale, Jpeg, Noise, Unknown
 from srzoo.data.folders import ImageFolder
 
 
@@ -456,3 +459,167 @@ def test_patches_have_the_channels_asked_for(photo_folder, tmp_path, channels):
     lr, hr = data.sample(np.random.default_rng(0), scale=2, batch_size=2, patch_size=4)
     assert (lr.shape[1], hr.shape[1]) == (channels, channels)
     assert lr.dtype == hr.dtype == torch.uint8
+
+
+def test_a_weighted_folder_that_cannot_be_drawn_is_named(four_levels, tmp_path):
+    first, second = four_levels
+    third = tmp_path / "third"
+    shutil.copytree(first, third)
+
+    def source(*folders, scales=(2,)):
+        return PatchSource(folders, scales=scales, cache=tmp_path / "cache")
+
+    copies = source(ImageFolder(first, weight=3), ImageFolder(third, weight=1))
+    with pytest.raises(ValueError, match=r"third has the weight 1, but no image of it can be drawn at x2"):
+        copies.check(4)
+    large = source(ImageFolder(first, weight=3), ImageFolder(second, weight=1), scales=(2, 4))
+    large.check(4)
+    with pytest.raises(ValueError, match=r"first has the weight 3, but .* at x2 in patches of 5"):
+        large.without(["first/1.png", "first/2.png"]).check(5)
+    Image.fromarray(noise(64, 64)).save(second / "big.png")
+    grown = source(ImageFolder(first, weight=3), ImageFolder(second, weight=1), scales=(2, 4))
+    with pytest.raises(ValueError, match=r"first has the weight 3, but .* at x4 in patches of 8"):
+        grown.check(8)
+
+
+def test_weights_are_told_by_their_shares(four_levels, tmp_path):
+    def fingerprint(*weights):
+        folders = [ImageFolder(folder, weight=weight) for folder, weight in zip(four_levels, weights, strict=True)]
+        return PatchSource(folders, scales=(2,), cache=tmp_path / "cache").fingerprint
+
+    assert fingerprint(3, 1) == fingerprint(6, 2) == fingerprint(0.75, 0.25)
+    assert fingerprint(3, 1) != fingerprint(1, 3)
+
+
+def test_of_copies_the_one_that_is_drawn_most_is_kept(tmp_path):
+    levels = {"a.png": 1, "b.png": 1, "c.png": 1, "d.png": 2}
+    folder = folder_of(tmp_path, {name: np.full((12, 12, 3), level, np.uint8) for name, level in levels.items()})
+    scores = {"a.png": 0, "b.png": 1, "c.png": 3, "d.png": 1}
+    data = PatchSource(ImageFolder(folder, scores=scores), scales=(2,), cache=tmp_path / "cache")
+    assert data.names == ("c.png", "d.png")
+    assert shares(data)[1] == pytest.approx(0.75, abs=0.03)
+    assert data.inspect(4).duplicates == (("c.png", "b.png", "a.png"),)
+
+
+def test_the_settings_inside_a_chain_are_part_of_the_fingerprint(photo_folder, tmp_path):
+    class Scaled:
+        reach = 0
+
+        def __init__(self, by):
+            self.by = by
+
+        def __call__(self, x, seeds):
+            return x * self.by
+
+        def __eq__(self, other):
+            return True
+
+    @dataclass(frozen=True, eq=False)
+    class Lookup:
+        table: np.ndarray
+        reach: int = 0
+
+        def __call__(self, x, seeds):
+            return x
+
+    def fingerprint(step):
+        return PatchSource(
+            photo_folder, scales=(2,), degradation=Chain(Bicubic(), step), cache=tmp_path / "cache"
+        ).fingerprint
+
+    table = np.zeros(3000)
+    other = table.copy()
+    other[1500] = 1  # which its repr leaves out
+    assert fingerprint(Lookup(table)) == fingerprint(Lookup(table.copy()))
+    assert fingerprint(Lookup(table)) != fingerprint(Lookup(other))
+    with pytest.raises(TypeError, match=r"Scaled has no repr that tells its settings \(Chain\.steps\[1\]\)"):
+        fingerprint(Scaled(0.5))
+
+
+def test_a_source_is_described_in_plain_values(four_levels, tmp_path):
+    first, second = four_levels
+    Image.open(first / "1.png").save(second / "copy.png")
+    folders = [ImageFolder(first, weight=3), ImageFolder(second, weight=1)]
+    data = PatchSource(folders, scales=(2,), degradation=Blurred(0.5), cache=tmp_path / "cache")
+    told = data.without(["second/4.png", "first/1.png"]).describe()
+    excluded = "first/1.png\nsecond/4.png\nsecond/copy.png"
+    assert told == {
+        "folders": [
+            {"name": "first", "weight": 3, "images": 3, "lr": False},
+            {"name": "second", "weight": 1, "images": 3, "lr": False},
+        ],
+        "drawn": 3,
+        "excluded": {"images": 3, "sha256": hashlib.sha256(excluded.encode()).hexdigest()},
+        "degradation": "Blurred(noise=0.5, margin=1)",
+    }
+    assert json.loads(json.dumps(told)) == told
+    plain = PatchSource(ImageFolder(first, lr=paired_lr(tmp_path)), scales=(2,), cache=tmp_path / "cache").describe()
+    assert plain["folders"] == [{"name": "first", "weight": None, "images": 3, "lr": True}]
+    assert (plain["excluded"], plain["degradation"]) == ({"images": 0, "sha256": None}, None)
+
+
+def paired_lr(tmp_path: Path) -> Path:
+    """LR images of the first folder of `four_levels`."""
+    for name, height in (("1.png", 8), ("2.png", 8), ("small.png", 3)):
+        (tmp_path / "first_lr").mkdir(exist_ok=True)
+        Image.fromarray(np.full((height, 8, 3), 7, np.uint8)).save(tmp_path / "first_lr" / name)
+    return tmp_path / "first_lr"
+
+
+def test_images_that_another_source_has_are_named(four_levels, tmp_path):
+    first, second = four_levels
+    Image.open(first / "1.png").save(second / "other_name.bmp")
+    ours, theirs = (PatchSource(folder, scales=(2,), cache=tmp_path / "cache") for folder in (first, second))
+    assert ours.copies_of(theirs) == ["1.png"]
+    assert theirs.copies_of(ours) == ["other_name.bmp"]
+    assert theirs.copies_of(ours.without(["1.png"])) == ["other_name.bmp"]  # it has the image, drawn or not
+    assert ours.without(["1.png"]).copies_of(theirs) == []
+    grey = PatchSource(second, scales=(2,), channels=1, cache=tmp_path / "cache")
+    with pytest.raises(ValueError, match="sources of 3 and 1 channels have no pixels to compare"):
+        ours.copies_of(grey)
+
+
+def test_progress_is_told_of_what_is_done_and_not_of_what_is_there(four_levels, tmp_path):
+    rows = []
+
+    def source(*folders):
+        rows.clear()
+        PatchSource(folders, scales=(2, 4), cache=tmp_path / "cache", report=lambda *row: rows.append(row))
+        return [*rows]
+
+    first, second = four_levels
+    assert source(first) == [(i, 3, what) for what in ("decode", "LR x2", "LR x4") for i in (1, 2, 3)]
+    assert source(first) == []
+    assert source(first, second) == [(i, 2, what) for what in ("decode", "LR x2", "LR x4") for i in (1, 2)]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "degradation",
+    [
+        Chain(Blur((0.2, 2.0)), Bicubic()),
+        Chain(Blur((0.2, 2.0), across=(0.2, 2.0)), Downscale("lanczos")),
+        Chain(Bicubic(), Noise((0.0, 10.0), photons=(100, 1000), grey=0.5)),
+        Chain(Bicubic(), Jpeg((40, 95))),
+        Unknown(seed=0),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("fits", [True, False])
+def test_the_host_does_not_wait_for_degraded_patches(photo_folder, tmp_path, monkeypatch, degradation, fits):
+    data = PatchSource(photo_folder, scales=(2,), degradation=degradation, cache=tmp_path / "cache")
+    if not fits:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 1000))
+    data.to("cuda")
+
+    def sample(seed):
+        return data.sample(np.random.default_rng(seed), scale=2, batch_size=4, patch_size=5)
+
+    expected = sample(1)  # which puts the constants there
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        patches = sample(1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.equal(ours, first) for ours, first in zip(patches, expected, strict=True))

@@ -13,6 +13,7 @@ from torch import Tensor
 from srzoo.data import PatchSource
 from srzoo.data.folders import ImageFolder
 from srzoo.data.split import held_out_pairs, split_images
+from srzoo.metrics import Protocol, ssim
 from srzoo.resize import imresize
 
 
@@ -40,7 +41,9 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 def test_some_are_held_out_never_all_in_the_order_of_the_names(names, fraction, most, seed):
     held = split_images(names, fraction, most, seed)
     assert held == [name for name in names if name in held]
-    assert len(held) == min(max(round(len(names) * fraction), 1), most, max(len(names) - 1, 0))
+    assert len(held) == min(
+        max(round(len(names) * fraction), 2 if len(names) >= 8 else 1), most, max(len(names) - 1, 0)
+    )
 
 
 @given(NAMES, st.randoms())
@@ -106,7 +109,7 @@ def test_pairs_of_a_paired_folder_have_its_lr_images(photos, tmp_path):
     assert np.array_equal(pairs[1].lr.permute(1, 2, 0), noise(26, 20, seed=5))
 
 
-@pytest.mark.parametrize("most_side", [12, 384])
+@pytest.mark.parametrize("most_side", [16, 384])
 def test_pairs_are_degraded_with_what_lies_around_the_crop_and_always_the_same(photos, tmp_path, most_side):
     degradation = BoxWithNoise(margin=2, noise=0.1)
     source = PatchSource(photos, scales=(2,), degradation=degradation, cache=tmp_path / "cache")
@@ -115,7 +118,7 @@ def test_pairs_are_degraded_with_what_lies_around_the_crop_and_always_the_same(p
     for one, other in zip([*first, first[1]], [*again, *alone], strict=True):
         assert torch.equal(one.lr, other.lr)
         assert torch.equal(one.hr, other.hr)
-    assert first[0].hr.shape == ((3, 12, 12) if most_side == 12 else (3, 52, 40))
+    assert first[0].hr.shape == ((3, 16, 16) if most_side == 16 else (3, 52, 40))
     quiet = PatchSource(photos, scales=(2,), degradation=BoxWithNoise(margin=2), cache=tmp_path / "cache")
     [pair] = held_out_pairs(quiet, ["a.png"], 2, most_side)
     mean = torch.nn.functional.avg_pool2d(pair.hr.float(), 2).add(0.5).floor()
@@ -130,10 +133,19 @@ def test_faults_are_named(photos, tmp_path):
         held_out_pairs(source, ["c.png"], 2)
     with pytest.raises(ValueError, match="this source has no x3; it has x2"):
         held_out_pairs(source, ["a.png"], 3)
-    with pytest.raises(ValueError, match=r"flat\.png is smaller than 2 pixels"):
+    with pytest.raises(ValueError, match=r"flat\.png is 30x1; scores at x2 need at least 16 pixels on each side"):
         held_out_pairs(source, ["flat.png"], 2)
-    with pytest.raises(ValueError, match="most_side is 1"):
+    with pytest.raises(ValueError, match="most_side is 1; scores at x2 need at least 16 pixels"):
         held_out_pairs(source, ["a.png"], 2, most_side=1)
+
+    @dataclass(frozen=True)
+    class Halved(BoxWithNoise):
+        def __call__(self, hr, scale, seeds):
+            return super().__call__(hr, 2 * scale, seeds)
+
+    wrong = PatchSource(photos, scales=(2,), degradation=Halved(), cache=tmp_path / "cache")
+    with pytest.raises(ValueError, match=r"a\.png cannot be validated on: .*made LR patches of shape"):
+        held_out_pairs(wrong, ["a.png"], 2)
 
 
 def test_what_is_held_out_is_not_drawn(tmp_path):
@@ -149,3 +161,16 @@ def test_what_is_held_out_is_not_drawn(tmp_path):
     drawn, kept = set(hr[:, 0, 0, 0].tolist()), {int(pair.hr[0, 0, 0]) for pair in pairs}
     assert not drawn & kept
     assert drawn | kept == set(range(10))
+
+
+def test_the_smallest_image_that_is_taken_can_be_scored(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    Image.fromarray(noise(19, 18)).save(folder / "enough.png")
+    Image.fromarray(noise(17, 40)).save(folder / "small.png")
+    source = PatchSource(folder, scales=(3,), cache=tmp_path / "cache")
+    [pair] = held_out_pairs(source, ["enough.png"], 3)
+    sr = pair.hr[None].float() / 255
+    assert ssim(sr.flip(-1), sr, Protocol.paper(3)).shape == (1,)
+    with pytest.raises(ValueError, match=r"small\.png is 40x17; scores at x3 need at least 18 pixels"):
+        held_out_pairs(source, ["small.png"], 3)

@@ -62,11 +62,36 @@ def test_a_rising_psnr_goes_up_in_a_panel_of_its_own(tmp_path):
     scores: list[dict[str, float | None]] = [{"step": s, "Set5 x2 psnr": 30 + s / 1000} for s in range(0, 2001, 50)]
     pixels = drawn(write_log(tmp_path, *falling(range(10, 2001, 10)), *scores))
     heights = height_of(pixels, LOSS, RIGHT)
-    columns = sorted(heights)[:350]  # before the legend
+    columns = sorted(heights)[:240]  # before the legend
     assert (np.diff([heights[column] for column in columns]) < 1.5).all()
     assert heights[columns[-1]] < heights[columns[0]] - 100
     down = height_of(pixels, LOSS, LEFT)
     assert down[max(down)] > down[min(down)] + 100
+
+
+def test_the_gain_over_step_0_is_shown_by_a_level_line(tmp_path):
+    start: dict[str, float | None] = {"step": 0, "Set5 x2 psnr": 30.0}
+    later: list[dict[str, float | None]] = [{"step": step, "Set5 x2 psnr": 31 + step / 1000} for step in (500, 1000)]
+    faint = [int(tint(COLORS[0], 0.35)[i : i + 2], 16) for i in (1, 3, 5)]
+
+    def level(pixels: np.ndarray) -> int:
+        return int((np.abs(pixels[72:438, 76:1168] - faint) < 30).all(-1).sum(1).max())
+
+    pixels = drawn(write_log(tmp_path, *later))
+    assert level(pixels) < 100
+    with_start = drawn(write_log(tmp_path, start, *later))
+    assert level(with_start) > 700
+    dot = (np.abs(with_start[380:438, 70:80] - LOSS) < 40).all(-1)  # on the axis, at the bottom
+    assert dot.sum() > 10
+    assert level(drawn(write_log(tmp_path, start))) < 100  # there is no gain yet
+
+
+def test_a_score_that_only_fell_has_its_ring_at_the_start(tmp_path):
+    rows: list[dict[str, float | None]] = [{"step": step, "Set5 x2 psnr": 30 - step / 1000} for step in (0, 500, 1000)]
+    pixels = drawn(write_log(tmp_path, *rows))
+    middle = np.abs(pixels[60:130, 66:83] - LOSS) < 40
+    columns = np.nonzero(middle.all(-1))[1]
+    assert columns.max() - columns.min() >= 8
 
 
 def test_each_series_has_its_colour_the_best_set_the_first(tmp_path):

@@ -28,6 +28,21 @@ class Plain:
         self._cache = object()
 
 
+class Weighted(nn.Module):
+    """Holds what is a setting and what is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = (0.5, 1)
+        self.by_scale = {"x2": None}
+        self.window = torch.ones(3)
+        self.tables = [torch.ones(3)]
+        self.function = torch.sqrt
+        self.inner = nn.Conv2d(1, 1, 1)
+        self.by_number = {2: "x2"}
+        self._cache = 1
+
+
 @pytest.mark.parametrize(
     ("thing", "expected"),
     [
@@ -51,7 +66,9 @@ class Plain:
         (Outer, "Outer"),
         (torch.nn.functional.l1_loss, "l1_loss"),
         (functools.partial(Plain, power=3), {"kind": "Plain", "args": [], "power": 3}),
-        (nn.L1Loss(), "L1Loss"),
+        (nn.L1Loss(), {"kind": "L1Loss", "reduction": "mean"}),
+        (Weighted(), {"kind": "Weighted", "weights": [0.5, 1], "by_scale": {"x2": None}}),
+        (nn.Tanh(), {"kind": "Tanh"}),
         (Plain(2), {"kind": "Plain", "power": 2}),
     ],
 )
@@ -66,6 +83,8 @@ def test_equal_settings_are_told_alike_and_others_apart():
     assert describe(Outer()) == describe(Outer(parts=(Inner(0.5), Inner(2.0))))
     assert describe(Outer()) != describe(Outer(parts=(Inner(0.5), Inner(2.5))))
     assert describe(Plain(2)) != describe(Plain(3))
+    assert describe(nn.HuberLoss(delta=0.1)) != describe(nn.HuberLoss(delta=1.0))
+    assert describe(nn.HuberLoss().eval()) == describe(nn.HuberLoss())
 
 
 @pytest.mark.parametrize("held", [torch.zeros(2), np.zeros(2)])

@@ -293,3 +293,15 @@ def test_perceptual_takes_layers_in_order(layers):
 def test_perceptual_takes_a_weight_a_layer():
     with pytest.raises(ValueError, match="1 weights are given for 2 layers"):
         Perceptual(layers=(1, 2), weights=(1.0,))
+
+
+def test_perceptual_takes_lists():
+    loss = Perceptual(layers=[2, 4], weights=[0.5, 1])
+    assert loss == Perceptual(layers=(2, 4), weights=(0.5, 1.0))
+    assert hash(loss) == hash(Perceptual(layers=(2, 4), weights=(0.5, 1.0)))
+
+
+def test_perceptual_of_a_list_of_layers_is_called(timm):
+    sr, hr = images(1, 3, 32)
+    listed = Perceptual("resnet10t", layers=[0, 2], weights=[1, 0.5], pretrained=False)
+    assert listed(sr, hr).item() == TINY(sr, hr).item()

@@ -112,6 +112,24 @@ def test_grey_pairs_go_through_rgb_networks(tmp_path):
     assert (crops[2] == pair.hr[0, :, :, None].numpy()).all()
 
 
+def test_a_grey_network_that_is_not_of_the_zoo_is_given_grey(tmp_path):
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Upsample(scale_factor=2))
+    pair = pair_of(24, 24, channels=1)
+    assert super_resolve(network, pair).shape == (1, 24, 24)
+    assert len(draw_samples([pair], network, network, tmp_path)) == 1
+
+
+def test_of_four_channels_the_rgb_part_is_shown(tmp_path):
+    pair = pair_of(24, 24, channels=4)
+    model = srzoo.create_model("bicubic_x2", channels=4)
+    assert super_resolve(model, pair).shape == (4, 24, 24)
+    [path] = draw_samples([pair], None, model, tmp_path)
+    crops, _ = columns(path, 3, factor=12)
+    assert (crops[2] == pair.hr[:3].permute(1, 2, 0).numpy()).all()
+    with pytest.raises(ValueError, match="waves has 4 channels, the model takes 3"):
+        super_resolve(srzoo.create_model("bicubic_x2"), pair)
+
+
 def test_it_is_the_image_that_is_scored():
     model = srzoo.create_model("edsr_baseline_x2", width=8, num_blocks=1)
     pair = pair_of(24, 32)

@@ -85,8 +85,8 @@ def test_pictures_are_linked_from_the_folder_whatever_their_names(tmp_path):
 
 def test_what_was_left_out_is_listed_up_to_a_limit(tmp_path):
     lines = [f"photo{i}.png: damaged" for i in range(25)]
-    text = write_summary(tmp_path, replace(FACTS, left_out=lines)).read_text()
-    assert "| images | 12, 31.4 megapixels; 25 left out |" in text
+    text = write_summary(tmp_path, replace(FACTS, left_out=lines, num_left_out=31)).read_text()
+    assert "| images | 12, 31.4 megapixels; 31 left out |" in text
     assert "- photo19.png: damaged\n- and 5 more\n" in text
     assert "photo20" not in text
     one = write_summary(tmp_path, replace(FACTS, left_out=lines[:1])).read_text()
@@ -116,3 +116,12 @@ def test_bicubic_is_scored_as_the_zoo_does_at_each_scale():
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(OSError, match="none"):
         write_summary(tmp_path / "none", FACTS)
+
+
+def test_settings_and_licence_have_rows_where_they_are_given(tmp_path):
+    bare = write_summary(tmp_path, FACTS).read_text()
+    assert "| settings |" not in bare
+    assert "| licence" not in bare
+    assert "left out" not in write_summary(tmp_path, replace(FACTS, left_out=["small (0): none"])).read_text()
+    text = write_summary(tmp_path, replace(FACTS, settings="lr 0.0003 | fast", license="CC-BY-4.0")).read_text()
+    assert "| settings | lr 0.0003 \\| fast |\n| licence of the weights | CC-BY-4.0 |\n" in text
