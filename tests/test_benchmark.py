@@ -5,13 +5,15 @@ import pytest
 import torch
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio
+from torch import nn
 
 import srzoo
-from srzoo.benchmark import Score, mean_psnr, mean_ssim, measure
+from srzoo.benchmark import Score, flat_scores, mean_psnr, mean_ssim, measure
 from srzoo.data import pairs_from_hr
 from srzoo.data.pairs import Pair
 from srzoo.metrics import Protocol
 from srzoo.resize import imresize
+from srzoo.weights import Header, read_header, write_weights
 
 
 def pair(channels: int = 3, scale: int = 2, seed: int = 0) -> Pair:
@@ -179,3 +181,64 @@ def test_a_pair_of_other_channels_is_named(photo_folder: Path) -> None:
     model = srzoo.create_model("edsr_baseline_x2", width=4, num_blocks=1, channels=1)
     with pytest.raises(ValueError, match="photo0 has 3 channels, the model takes 1"):
         srzoo.evaluate(model, pairs_from_hr(photo_folder, 2))
+
+
+def test_of_four_channels_the_rgb_part_is_scored() -> None:
+    rgba = pair(channels=4)
+    rgb = Pair(rgba.name, rgba.lr[:3], rgba.hr[:3], 2)
+    for channels, kind in ((4, rgba), (3, rgb)):
+        assert len(kind.hr) == channels
+        assert srzoo.evaluate(srzoo.create_model("bicubic_x2", channels=channels), [kind]) == [
+            *srzoo.evaluate(lambda lr: imresize(lr, scale=2), [rgb])
+        ]
+    spoilt = Pair(rgba.name, rgba.lr, torch.cat([rgb.hr, 255 - rgba.hr[3:]]), 2)
+    model = srzoo.create_model("bicubic_x2", channels=4)
+    assert srzoo.evaluate(model, [spoilt]) == srzoo.evaluate(model, [rgba])
+
+
+@pytest.mark.parametrize(("channels", "given"), [(4, 3), (4, 1), (3, 4)])
+def test_a_model_of_other_channels_than_the_pair_is_refused(channels: int, given: int) -> None:
+    with pytest.raises(ValueError, match=f"image0 has {given} channels, the model takes {channels}"):
+        srzoo.evaluate(srzoo.create_model("bicubic_x2", channels=channels), [pair(channels=given)])
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_an_output_of_other_channels_is_not_cut_to_fit() -> None:
+    with pytest.raises(ValueError, match=r"sr has shape \(1, 4, 24, 36\) and hr \(1, 3, 24, 36\)"):
+        srzoo.evaluate(lambda lr: imresize(torch.cat([lr, lr[:, :1]], 1), scale=2), [pair()])
+
+
+@pytest.mark.parametrize(("channels", "given"), [(1, 1), (3, 1), (3, 3), (4, 4)])
+def test_any_network_is_given_the_channels_it_takes(channels: int, given: int) -> None:
+    network = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Upsample(scale_factor=2))
+    seen = []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    [score] = srzoo.evaluate(network, [pair(channels=given)])
+    assert seen == [channels]
+    assert score.psnr > 0
+
+
+def test_an_image_that_is_restored_exactly_counts_as_100_db(tmp_path: Path) -> None:
+    flat = torch.full((3, 24, 24), 90, dtype=torch.uint8)
+    pairs = [Pair("flat", flat[:, ::2, ::2], flat, 2), pair()]
+    model = srzoo.create_model("bicubic_x2")
+    exact, other = srzoo.evaluate(model, pairs)
+    assert (exact.psnr, mean_psnr([exact, other])) == (float("inf"), float("inf"))
+    found = measure(model, {"two": pairs})
+    assert found["two"]["x2"]["psnr"] == pytest.approx((100 + other.psnr) / 2, abs=1e-4)
+    write_weights(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, Header(model="", metrics=found))
+    assert read_header(tmp_path / "a.safetensors").metrics == found
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_no_number_is_not_made_a_good_score() -> None:
+    found = measure(lambda lr: imresize(lr, scale=2) * float("nan"), {"set": [pair()]})
+    assert np.isnan(found["set"]["x2"]["psnr"])
+
+
+def test_scores_become_a_row_of_a_log() -> None:
+    model = srzoo.create_model("mdsr_baseline", width=4, num_blocks=1)
+    found = measure(model, {"a b": [pair(scale=2), pair(scale=3)], "c": [pair(scale=2)], "none": []})
+    row = flat_scores(found)
+    assert list(row) == ["a b x2 psnr", "a b x2 ssim", "a b x3 psnr", "a b x3 ssim", "c x2 psnr", "c x2 ssim"]
+    assert row["a b x3 ssim"] == found["a b"]["x3"]["ssim"]

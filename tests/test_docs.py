@@ -174,8 +174,9 @@ def test_code_blocks_run(page: str, photo_folder: Path, tmp_path: Path, monkeypa
     monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     (photo_folder / "photo0.png").rename(tmp_path / "photo.png")
+    names = {"__name__": "docs"}  # a page is read from the top
     for code in blocks(page, "python"):
-        exec(compile(code, page, "exec"), {"__name__": "docs"})
+        exec(compile(code, page, "exec"), names)
 
 
 def commands(page: str) -> list[str]:
@@ -186,9 +187,12 @@ def commands(page: str) -> list[str]:
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_commands_parse_and_name_models_there_are(page: str) -> None:
     for command in commands(page):
-        args = build_parser().parse_args(shlex.split(command, comments=True)[1:])
+        words = shlex.split(command, comments=True)[1:]
+        if words == ["train", "--list-recipes"]:  # prints and leaves
+            continue
+        args = build_parser().parse_args(words)
         model = getattr(args, "model", None)
-        if model is not None:
+        if model is not None and "/" not in model:
             assert srzoo.list_models(model.partition(".")[0]), command
 
 

@@ -1,11 +1,14 @@
-"""Every example runs, at toy size and without weights."""
+"""Every example runs, at toy size."""
 
+import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import srzoo
 
@@ -51,6 +54,40 @@ def test_train_a_model_saves_a_model_that_loads(run, photo_folder: Path, tmp_pat
     model = srzoo.load_model(tmp_path / "run/edsr_baseline_x2.safetensors")
     assert (model.arguments["width"], model.arguments["num_blocks"]) == (4, 1)
     assert (tmp_path / "run/log.jsonl").read_text().count("\n") == 2  # the last step's loss, and the scores
+
+
+def test_make_pictures_draws_the_same_from_the_same_seed(run, tmp_path: Path) -> None:
+    def pixels(folder: str, *options: object) -> dict[str, np.ndarray]:
+        run("make_pictures.py", tmp_path / folder, "--side", 192, *options)
+        return {path.name: np.asarray(Image.open(path)) for path in (tmp_path / folder).iterdir()}
+
+    four, six, other = (
+        pixels(name, "--count", count, "--seed", seed) for name, count, seed in (("a", 4, 0), ("b", 6, 0), ("c", 4, 1))
+    )
+    assert sorted(four) == ["0000_text.png", "0001_lines.png", "0002_map.png", "0003_text.png"]
+    assert len(six) == 6
+    for name, picture in four.items():
+        assert picture.shape == (192, 192, 3)
+        assert picture.std() > 5  # not empty
+        assert np.array_equal(picture, six[name])
+        assert not np.array_equal(picture, other[name])
+
+
+def test_each_kind_of_line_art_is_drawn_inside_and_antialiased(run, tmp_path: Path) -> None:
+    run("make_pictures.py", tmp_path / "pictures", "--count", 36, "--side", 48)
+    for path in (tmp_path / "pictures").glob("*_lines.png"):
+        assert len(np.unique(np.asarray(Image.open(path)).reshape(-1, 3), axis=0)) > 20, path.name  # shades at edges
+
+
+def test_fine_tune_leaves_a_folder_to_upscale_with(run, photo_folder: Path, tmp_path: Path) -> None:
+    out = run("fine_tune.py", photo_folder, tmp_path / "run", "--toy").splitlines()
+    assert re.fullmatch(r"held-out x4: \d\d\.\d\d -> \d\d\.\d\d dB", out[0])
+    made = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"model.safetensors", "log.jsonl", "curves.png", "samples", "summary.md"} <= made
+    name = re.search(r"photo\d\.png", out[-1])
+    assert name is not None
+    with Image.open(tmp_path / "run/upscaled.png") as upscaled, Image.open(photo_folder / name[0]) as hr:
+        assert upscaled.size == tuple(side // 4 * 4 for side in hr.size)
 
 
 def test_own_network_is_registered_and_keeps_the_contract() -> None:

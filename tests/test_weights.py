@@ -1,9 +1,11 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 import srzoo
@@ -267,3 +269,34 @@ def test_a_file_means_the_same_when_a_registered_default_changes(path, monkeypat
     assert srzoo.create_model("edsr_baseline_x2", width=6, num_blocks=1).body[0].res_scale == 0.1
     lr = torch.rand(1, 3, 5, 7)
     assert torch.equal(srzoo.load_model(path)(lr), model(lr))
+
+
+@pytest.mark.parametrize(
+    "fault", [SafetensorError("I/O error: No space left on device"), OSError(28, "No space left on device")]
+)
+def test_a_full_disk_is_told_in_one_sentence(path, monkeypatch, fault):
+    def full(tensors, work, metadata):
+        raise fault
+
+    monkeypatch.setattr("srzoo.weights.save_file", full)
+    told = r"a\.safetensors could not be written \(.*No space left on device\); make room or choose another folder$"
+    with pytest.raises(OSError, match=told) as caught:
+        write_weights(path, {"x": torch.zeros(1)}, Header(model=""))
+    assert caught.value.__cause__ is fault
+    assert not list(path.parent.iterdir())
+
+
+def test_a_file_that_may_not_grow_is_an_os_error(tmp_path):
+    script = f"""
+import resource, signal, torch
+from srzoo.weights import Header, write_weights
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_weights({str(tmp_path / "a.safetensors")!r}, {{"x": torch.zeros(9000)}}, Header(model=""))
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "a.safetensors could not be written (" in done.stdout
+    assert not list(tmp_path.iterdir())

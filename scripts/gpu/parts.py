@@ -1,13 +1,13 @@
-"""Files in numbered parts below a size, with an index of sizes and hashes; a cut-off write leaves the old.
+"""A folder as one tar file in numbered parts below a size, with an index of sizes and hashes.
 
-`x.safetensors` becomes `x.safetensors.part00`, `.part01`, ... and `x.safetensors.json`. New parts are written
-beside the old ones as `.new`; the moment the new index is there (`.json.new`), they count, and are renamed.
+`run.tar` becomes `run.tar.part00`, `.part01`, ... and `run.tar.json`. New parts are written beside the old ones as
+`.new`; the moment the new index is there (`.json.new`), they count, and are renamed: a cut-off write leaves the old.
 """
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterable
+import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -54,32 +54,9 @@ def split_file(whole: Path, target: Path, limit: int) -> None:
     _settle(target)
 
 
-def clear_parts(target: Path) -> None:
-    """Remove the parts of `target`, the index first."""
-    for suffix in (".json.new", ".json"):
-        _beside(target, suffix).unlink(missing_ok=True)
-    for path in target.parent.glob(f"{target.name}.part*"):
-        path.unlink()
-
-
-def publish_file(whole: Path, target: Path, limit: int) -> None:
-    """Copy `whole` to `target`: as one file if it is small enough, else in parts."""
-    if whole.stat().st_size > limit:
-        split_file(whole, target, limit)
-        target.unlink(missing_ok=True)
-    else:
-        shutil.copyfile(whole, _beside(target, ".new"))
-        _beside(target, ".new").replace(target)
-        clear_parts(target)
-
-
-def find_file(name: str, folders: Iterable[Path]) -> Path | None:
-    """The path of `name` in the first folder that holds it, as one file or in parts."""
-    for folder in folders:
-        target = folder / name
-        if any(path.is_file() for path in (target, _beside(target, ".json"), _beside(target, ".json.new"))):
-            return target
-    return None
+def has_parts(target: Path) -> bool:
+    """Whether there is a `target` in parts."""
+    return any(_beside(target, suffix).is_file() for suffix in (".json", ".json.new"))
 
 
 def join_file(target: Path, whole: Path) -> None:
@@ -88,9 +65,6 @@ def join_file(target: Path, whole: Path) -> None:
     Raises:
         ValueError: If a part is missing or damaged.
     """
-    if target.is_file():
-        shutil.copyfile(target, whole)
-        return
     _settle(target)
     index = json.loads(_beside(target, ".json").read_text())
     digest = hashlib.sha256()
@@ -107,3 +81,28 @@ def join_file(target: Path, whole: Path) -> None:
     if digest.hexdigest() != index["sha256"]:
         whole.unlink()
         raise ValueError(f"the parts of {target} do not make the file they were cut from; copy the state again")
+
+
+def pack_folder(folder: Path, target: Path, limit: int, skip: Sequence[str] = ()) -> None:
+    """Write the files below `folder` as the parts of the tar file `target`; hidden files and `skip` are left out."""
+    whole = folder.with_name(f"{folder.name}.tar")
+    with tarfile.open(whole, "w") as tar:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            if not path.name.startswith(".") and path.name not in skip:
+                tar.add(path, path.relative_to(folder).as_posix())
+    split_file(whole, target, limit)
+    whole.unlink()
+
+
+def unpack_folder(target: Path, folder: Path) -> None:
+    """Put the files in the parts of the tar file `target` into `folder`.
+
+    Raises:
+        ValueError: If a part is missing or damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = folder / ".joined.tar"
+    join_file(target, whole)
+    with tarfile.open(whole) as tar:
+        tar.extractall(folder, filter="data")
+    whole.unlink()

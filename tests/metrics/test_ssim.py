@@ -5,6 +5,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import structural_similarity
 
 from srzoo.metrics import Protocol, ssim
+from srzoo.metrics.ssim import similarity
 
 
 def noisy_pair(channels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,3 +67,29 @@ def test_the_window_needs_11_pixels_inside_the_border() -> None:
     assert ssim(image, image, Protocol(border=2)).item() == pytest.approx(1)
     with pytest.raises(ValueError, match="9x11 pixels are left inside the border; SSIM needs at least 11x11"):
         ssim(image, image, Protocol(border=3))
+
+
+def check_single_precision(device: str) -> None:
+    """SSIM and its gradient in fp32 are those of float64, on images whose variances are small differences."""
+    hr = 0.7 + 0.02 * torch.randn(2, 3, 40, 44, dtype=torch.float64)
+    sr = hr + 0.02 * torch.randn_like(hr)
+    found = []
+    for at, dtype in (("cpu", torch.float64), (device, torch.float32)):
+        x = sr.to(at, dtype).requires_grad_()
+        values = similarity(x, hr.to(at, dtype), 1.0)
+        (gradient,) = torch.autograd.grad(values.mean(), x)
+        found.append((values.detach().cpu().double(), gradient.cpu().double()))
+    (values, gradient), (single_values, single_gradient) = found
+    torch.testing.assert_close(single_values, values, rtol=0, atol=1e-3)
+    torch.testing.assert_close(single_gradient, gradient, rtol=0, atol=1e-3 * float(gradient.abs().max()))
+
+
+def test_single_precision_is_enough() -> None:
+    check_single_precision("cpu")
+
+
+@pytest.mark.gpu
+def test_single_precision_is_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    check_single_precision("cuda")

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 
 import srzoo
+import srzoo.train
 
 FOLDER = Path(__file__).resolve().parents[2] / "scripts" / "gpu"
 MIB = 2**20
@@ -37,7 +39,9 @@ def load_script(name: str) -> ModuleType:
     return module
 
 
-pack, parts, train = (load_script(name) for name in ("pack", "parts", "train"))
+options, pack, parts, train, run_queue = (
+    load_script(name) for name in ("options", "pack", "parts", "train", "run_queue")
+)
 
 
 @pytest.fixture
@@ -227,6 +231,26 @@ def test_a_damaged_or_missing_part_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "joined").exists()
 
 
+def test_a_folder_comes_back_from_its_parts_without_what_was_left_out(tmp_path: Path) -> None:
+    folder, target, back = tmp_path / "run", tmp_path / "out" / "run.tar", tmp_path / "back"
+    rng = np.random.default_rng(3)
+    for name in ("a.safetensors", "m/log.jsonl", "m/checkpoints/step_1", "m/best.safetensors", "m/.torn"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(rng.bytes(3000))
+    assert not parts.has_parts(target)
+    parts.pack_folder(folder, target, 4000, skip=("best.safetensors",))
+    assert parts.has_parts(target)
+    assert not (tmp_path / "run.tar").exists()
+    assert all(path.stat().st_size <= 4000 for path in target.parent.iterdir())
+    parts.unpack_folder(target, back)
+    found = {path.relative_to(back).as_posix() for path in back.rglob("*") if path.is_file()}
+    assert found == {"a.safetensors", "m/log.jsonl", "m/checkpoints/step_1"}
+    assert all((back / name).read_bytes() == (folder / name).read_bytes() for name in found)
+
+
+X2, X4 = "edsr_baseline_x2", "edsr_baseline_x4"
+
+
 class Toy:
     """`train.main` on tiny packs and models."""
 
@@ -235,15 +259,14 @@ class Toy:
         assert pack.main([str(photos), "--size", "0.01", "-o", str(folder / "packs")]) == 0
         assert len(list((folder / "packs").iterdir())) > 1
 
-    def options(self, *options: str, out: str = "out") -> list[str]:
+    def options(self, *more: str, out: str = "out") -> list[str]:
         paths = {"packs": "packs", "out": out, "work": f"work-{out}"}
         args = [f"--{option}={self.folder / name}" for option, name in paths.items()]
         small = "--steps=4 --batch-size=2 --patch-size=8 --overrides=width=8,num_blocks=1"
-        fast = "--device=cpu --precision=fp32 --max-file-mib=0.01 --models=edsr_baseline_x2,edsr_baseline_x4"
-        return [*args, *small.split(), *fast.split(), *options]
+        return [*args, *small.split(), "--device=cpu", "--precision=fp32", f"--models={X2},{X4}", *more]
 
-    def __call__(self, *options: str, out: str = "out") -> int:
-        return train.main(self.options(*options, out=out))
+    def __call__(self, *more: str, out: str = "out") -> int:
+        return train.main(self.options(*more, out=out))
 
 
 @pytest.fixture
@@ -251,12 +274,25 @@ def toy(tmp_path: Path, photo_folder: Path) -> Toy:
     return Toy(tmp_path, photo_folder)
 
 
+PARTS = "--max-file-mib=0.01"
+
+
 def stored(folder: Path, name: str) -> dict[str, np.ndarray]:
     """Tensors of a published weight file as they are in the file."""
-    whole = folder.parent / f"stored-{name}.safetensors"
-    parts.join_file(folder / f"{name}.safetensors", whole)
-    with safe_open(whole, framework="np") as file:
+    with safe_open(folder / f"{name}.safetensors", framework="np") as file:
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all((one[key] == other[key]).all() for key in one)
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def steps_logged(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
 
 
 def test_calls_that_run_out_of_time_end_with_the_weights_of_one_long_call(
@@ -265,82 +301,192 @@ def test_calls_that_run_out_of_time_end_with_the_weights_of_one_long_call(
     for done in range(1, 4):  # --minutes 0 stops after one step
         assert toy("--minutes=0") == 0
         told = capsys.readouterr().out
-        assert f"remains: edsr_baseline_x2, {done} of 4 steps" in told
-        assert "remains: edsr_baseline_x4, not begun" in told
+        assert f"remains: {X2}, {done} of 4 steps" in told
+        assert f"remains: {X4}, not begun" in told
     assert toy() == 0
     assert "all models are finished" in capsys.readouterr().out
     assert toy("--save-every=3", out="long") == 0
-    for name in ("edsr_baseline_x2", "edsr_baseline_x4"):
+    for name in (X2, X4):
         short, long = (stored(tmp_path / out, name) for out in ("out", "long"))
         assert all(tensor.dtype == np.float16 for tensor in short.values())
-        assert short.keys() == long.keys()
-        assert all((short[key] == long[key]).all() for key in short)
-        rows = [json.loads(line) for line in (tmp_path / "out" / name / "log.jsonl").read_text().splitlines()]
-        assert [row["step"] for row in rows] == ([1, 2, 3, 4] if name.endswith("x2") else [4])
-    files = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
-    assert not [name for name in files if "checkpoint" in name]  # finished: only weights and log
-    assert all((tmp_path / "out" / name).stat().st_size <= 0.01 * MIB for name in files)
+        assert equal(short, long)
+        assert steps_logged(tmp_path / "out" / name / "log.jsonl") == ([1, 2, 3, 4] if name == X2 else [4])
+    assert files_in(tmp_path / "out") == {
+        f"{X2}.safetensors",
+        f"{X4}.safetensors",
+        f"{X2}/log.jsonl",
+        f"{X4}/log.jsonl",
+    }
+
+
+def test_parts_that_travel_from_machine_to_machine_end_with_the_same_weights(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert toy(out="long") == 0
+    state: list[str] = []
+    for call in range(9):
+        out = f"part{call}"
+        assert toy("--minutes=0", PARTS, *state, out=out) == 0
+        found = files_in(tmp_path / out)
+        assert all(name.startswith("run.tar.") for name in found)
+        assert all((tmp_path / out / name).stat().st_size <= 0.01 * MIB for name in found)
+        state = [f"--state={tmp_path / out}"]
+    told = capsys.readouterr().out
+    assert "all models are finished" in told
+    assert told.count("starts at random") == 2  # once in the long run, once here
+    parts.unpack_folder(tmp_path / "part8" / "run.tar", tmp_path / "joined")
+    for name in (X2, X4):
+        assert equal(stored(tmp_path / "joined", name), stored(tmp_path / "long", name))
+        assert steps_logged(tmp_path / "joined" / name / "log.jsonl") == [1, 2, 3, 4]
+    assert not [name for name in files_in(tmp_path / "joined") if "checkpoint" in name]
+
+
+def test_a_run_in_parts_goes_on_as_plain_files_and_the_other_way_round(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert toy("--minutes=0", PARTS, out="one") == 0
+    assert toy("--minutes=0", f"--state={tmp_path / 'one'}", out="two") == 0
+    assert toy("--minutes=0", PARTS, f"--state={tmp_path / 'two'}", out="three") == 0
+    assert f"remains: {X2}, 3 of 4 steps" in capsys.readouterr().out
+    assert toy("--minutes=0", PARTS, f"--state={tmp_path / 'one'}", out="three") == 0  # --out comes first
+    assert f"done: {X2}, 4 of 4 steps" in capsys.readouterr().out
 
 
 def test_a_finished_model_is_skipped_loads_and_says_how_it_was_made(
     toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = "--models=edsr_baseline_x2"
-    assert toy(model, "--max-file-mib=1", "--steps=2") == 0
-    path = tmp_path / "out" / "edsr_baseline_x2.safetensors"
+    model = f"--models={X2}"
+    assert toy(model, "--steps=2", "--ema-decay=0.9") == 0
+    path = tmp_path / "out" / f"{X2}.safetensors"
     before = path.read_bytes()
     model_, header = srzoo.load_model(path), srzoo.read_header(path)
     assert (model_.arguments["width"], model_.arguments["num_blocks"]) == (8, 1)
     recipe = header.recipe
     assert (recipe["steps"], recipe["config"]["steps"], recipe["device"]) == (2, 2, "cpu")
+    assert (recipe["config"]["ema_decay"], recipe["start"]) == (0.9, [])
     capsys.readouterr()
     assert toy(model, "--steps=2") == 0
-    assert capsys.readouterr().out.startswith("done: edsr_baseline_x2, 2 of 2 steps")
+    assert capsys.readouterr().out.startswith(f"done: {X2}, 2 of 2 steps")
     assert path.read_bytes() == before
 
 
-def test_later_models_start_from_the_first_one_and_a_part_from_another_folder_s_state(
-    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert toy("--steps=1", "--steps-warm=3", "--minutes=0", out="part1") == 0
-    assert toy("--steps=1", "--steps-warm=3", "--minutes=0", f"--state={tmp_path / 'part1'}", out="part2") == 0
-    assert "edsr_baseline_x4: starts with" in capsys.readouterr().out
-    x2, x4 = stored(tmp_path / "part1", "edsr_baseline_x2"), stored(tmp_path / "part2", "edsr_baseline_x4")
-    step = 1e-4 + 1e-3 * np.abs(x2["head.weight"])  # one step of Adam, and fp16
-    for key in ("head.weight", "body.0.conv1.weight", "upsample.0.weight", "tail.weight"):
-        assert x4[key].shape == x2[key].shape
-    assert (np.abs(x4["head.weight"].astype(float) - x2["head.weight"]) <= step).all()
-    assert not (tmp_path / "part2" / "edsr_baseline_x2.safetensors").exists()  # only what changed
-    state = f"--state={tmp_path / 'part2'}"
-    assert toy(state, "--models=edsr_baseline_x4", "--steps=3", out="part3") == 0
+def test_x4_starts_from_x2_and_mdsr_from_both(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = f"--models={X2},{X4},mdsr_baseline"
+    assert toy(models, "--steps=1", "--steps-warm=2") == 0
     told = capsys.readouterr().out
-    assert "edsr_baseline_x4: step 1 of 3" in told
-    assert "starts with" not in told
-    log = (tmp_path / "part3" / "edsr_baseline_x4" / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in log] == [1, 3]
+    assert f"{X4}: starts with" in told
+    assert f"of {X2}, {X4}" in told.partition("mdsr_baseline: starts with")[2]
+    x2, x4, mdsr = (stored(tmp_path / "out", name) for name in (X2, X4, "mdsr_baseline"))
+    steps = 2e-4 + 2e-3 * np.abs(x2["head.weight"].astype(float))  # two steps of Adam, and fp16
+    for key in ("head.weight", "tail.weight"):
+        assert (np.abs(x4[key].astype(float) - x2[key]) <= steps.max()).all()
+    assert (np.abs(mdsr["head.weight"].astype(float) - x2["head.weight"]) <= steps).all()
+    for scale, source in ((2, x2), (4, x4)):
+        branch = mdsr[f"upsample.branches.x{scale}.0.weight"].astype(float)
+        assert np.abs(branch - source["upsample.0.weight"]).max() < 3e-4
+    assert srzoo.read_header(tmp_path / "out" / "mdsr_baseline.safetensors").recipe["start"] == [X2, X4]
 
 
-def test_checkpoint_parts_are_small_and_a_damaged_one_is_refused(
+def test_settings_are_the_paper_s_and_options_change_them() -> None:
+    def config(*more: str, model: str = X2, warm: bool = False) -> srzoo.train.TrainConfig:
+        args = options.parse_args(["--packs=p", "--out=o", *more])
+        return options.make_config(args, options.pick_recipe(args.recipe, model), warm=warm)
+
+    paper = config()
+    assert (paper.steps, paper.batch_size, paper.patch_size, paper.lr) == (600_000, 16, 48, 1e-4)
+    assert (paper.ema_decay, paper.schedule) == (None, srzoo.train.Halving(200_000))
+    changed = config("--steps=10", "--steps-warm=5", "--ema-decay=0.99", "--lr=1", "--schedule=cosine", warm=True)
+    assert (changed.steps, changed.ema_decay, changed.lr) == (5, 0.99, 1)
+    assert changed.schedule == srzoo.train.Cosine()
+    two_cores = config("--recipe=two_cores", "--ema-decay=0", "--clip-norm=0")
+    assert (two_cores.steps, two_cores.ema_decay, two_cores.clip_norm) == (6_000, None, None)
+    assert options.pick_recipe(None, "edsr_x4").name == "edsr"
+    with pytest.raises(ValueError, match="there is no recipe for bicubic_x2; give one of edsr_baseline"):
+        options.pick_recipe(None, "bicubic_x2")
+
+
+def test_the_order_of_the_queue_trains_what_others_start_from_first() -> None:
+    registered = [name for name in options.QUEUE if name in srzoo.list_models()]
+    assert registered[:4] == [X2, X4, "edsr_baseline_x3", "mdsr_baseline"]
+    for i, name in enumerate(registered):
+        assert set(options.start_models(name)) <= set(registered[:i])
+
+
+@pytest.mark.parametrize(("more", "bytes_each"), [([], 12), (["--ema-decay=0.9"], 16), (["--round-moments"], 8)])
+def test_what_a_state_needs_is_told_before_it_is_written(
+    toy: Toy, tmp_path: Path, more: list[str], bytes_each: int
+) -> None:
+    assert toy("--minutes=0", PARTS, f"--models={X2}", *more) == 0
+    args = options.parse_args(toy.options(PARTS, *more))
+    state, total = options.needed_mib(args, [X2])
+    count = sum(p.numel() for p in srzoo.create_model(X2, width=8, num_blocks=1).parameters())
+    assert state == pytest.approx(bytes_each * count / MIB)
+    parts.unpack_folder(tmp_path / "out" / "run.tar", tmp_path / "joined")
+    [checkpoint] = (tmp_path / "joined").glob("*/checkpoints/*")
+    overhead = 20_000  # names, settings
+    assert bytes_each * count < checkpoint.stat().st_size < bytes_each * count + overhead
+    assert sum((tmp_path / "joined" / name).stat().st_size for name in files_in(tmp_path / "joined")) < total * MIB
+
+
+def test_a_model_whose_files_would_be_too_large_is_refused_or_left_out_before_anything_is_written(
     toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert toy("--minutes=0", f"--validation={tmp_path / 'photos'}", "--save-every=1") == 0
+    large = ["--max-file-mib=15", "--max-total-mib=60", "--overrides=", "--models=edsr_x2"]
+    assert toy(*large) == 2
+    told = capsys.readouterr().err
+    assert "edsr_x2 needs 545 MiB in --out, 466 of it state to go on from; --max-total-mib is 60" in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    args = options.parse_args(["--packs=p", "--out=o", "--max-file-mib=15", "--max-total-mib=60"])
+    chosen = options.choose_models(args)
+    assert {X2, X4, "edsr_baseline_x3", "mdsr_baseline"} <= set(chosen)
+    assert "edsr_x2" not in chosen
+    assert "left out: edsr_x2 needs" in capsys.readouterr().out
+
+
+def test_rounded_moments_come_back_as_fp32_and_the_weights_as_they_were(toy: Toy, tmp_path: Path) -> None:
+    def step(*more: str, out: str) -> dict[str, Any]:
+        assert toy("--minutes=0", f"--models={X2}", *more, out=out) == 0
+        return srzoo.train.load_checkpoint(max((tmp_path / out).glob("*/checkpoints/*")))
+
+    thin, exact = step("--round-moments", out="thin"), step(out="exact")
+    assert all((thin["model"][key] == exact["model"][key]).all() for key in exact["model"])
+    moments, whole = (state["optimizer"]["state"][0] for state in (thin, exact))
+    assert (moments["exp_avg"].dtype, whole["exp_avg"].dtype) == (torch.bfloat16, torch.float32)
+    assert moments["step"] == whole["step"] == 1
+    thin, exact = step(out="thin"), step(out="exact")
+    assert thin["optimizer"]["state"][0]["exp_avg"].dtype == torch.float32
+    far = max((thin["model"][key] - exact["model"][key]).abs().max().item() for key in exact["model"])
+    assert 0 < far < 1e-6  # of a step of 1e-4
+
+
+def test_a_damaged_part_is_refused(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert toy("--minutes=0", PARTS, f"--validation={tmp_path / 'photos'}", "--save-every=1") == 0
     assert "photos x2 psnr" in capsys.readouterr().err
-    folder = tmp_path / "out" / "edsr_baseline_x2"
-    found = sorted(folder.glob("checkpoint.safetensors.part*"))
+    found = sorted((tmp_path / "out").glob("run.tar.part*"))
     assert len(found) > 2
-    assert all(path.stat().st_size <= 0.01 * MIB for path in found)
     data = found[1].read_bytes()
     found[1].write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    assert toy("--minutes=0") == 2
+    assert toy("--minutes=0", PARTS) == 2
     told = capsys.readouterr().err
     assert f"{found[1].name} is damaged" in told
     assert told.count("\n") == 1
     found[1].write_bytes(data)
+    assert toy("--minutes=0", PARTS) == 0
+
+
+def test_weights_without_their_state_are_not_begun_anew(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert toy("--minutes=0") == 0
+    for path in (tmp_path / "out" / X2 / "checkpoints").iterdir():
+        path.unlink()
+    assert toy("--minutes=0") == 2
+    assert f"{X2} has weights of 1 steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("more", "sentence"),
     [
         (["--lr=0.5"], "lr was 0.0001, is 0.5"),
         (["--limit-packs=1"], "other training images"),
@@ -352,12 +498,12 @@ def test_checkpoint_parts_are_small_and_a_damaged_one_is_refused(
     ],
 )
 def test_a_mistake_is_told_and_leaves_the_state(
-    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], sentence: str
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], sentence: str
 ) -> None:
     assert toy("--minutes=0") == 0
     capsys.readouterr()
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
-    assert toy(*options) == 2
+    assert toy(*more) == 2
     assert sentence in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
 
@@ -366,8 +512,8 @@ def test_a_mistake_is_told_and_leaves_the_state(
 def test_a_terminated_process_saves_first_and_the_next_call_goes_on(
     toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = toy.options("--steps=1000000", "--models=edsr_baseline_x2")
-    command = [sys.executable, str(FOLDER / "train.py"), *options]
+    long = toy.options("--steps=1000000", f"--models={X2}", PARTS)
+    command = [sys.executable, str(FOLDER / "train.py"), *long]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while "step 0 of" not in process.stdout.readline():
@@ -375,7 +521,173 @@ def test_a_terminated_process_saves_first_and_the_next_call_goes_on(
         time.sleep(1)
         process.terminate()
         assert process.wait(60) == 130
-    recipe = train.read_recipe(train.parse_args(options), "edsr_baseline_x2")
+    recipe = train.read_recipe(train.open_run(train.parse_args(long)), X2)
     assert 0 < recipe["steps"] < 1_000_000
-    assert toy("--steps=1000000", "--models=edsr_baseline_x2", "--minutes=0") == 0
+    assert toy("--steps=1000000", f"--models={X2}", "--minutes=0", PARTS) == 0
     assert f"step {recipe['steps']} of 1000000" in capsys.readouterr().out
+
+
+class Commands:
+    """Stands in for `run_command`: notes what is run, and does what it is told to."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.minutes: dict[str, float] = {}
+        self.does: dict[str, Any] = {}
+
+    def __call__(self, command: list[Any], minutes: float, output: Path | None = None) -> int:
+        words = [str(word) for word in command]
+        name = "tests" if "pytest" in words else Path(words[0]).parent.name
+        if name == "benchmarks":
+            name += " " + Path(words[0]).stem + " " + "".join(word for word in words if "--model=" in word)
+        self.ran.append(name)
+        self.minutes[name] = minutes
+        self.words = words
+        does = self.does.get(name, 0)
+        if isinstance(does, type):
+            raise does
+        if does == 0 and output is not None:
+            output.write_text('{"speed": 3}')
+        if does == 0 and name == "tests":
+            xml = next(word for word in words if word.startswith("--junitxml=")).partition("=")[2]
+            counts = 'tests="9" errors="1" failures="2" skipped="3"'
+            Path(xml).write_text(f"<testsuites><testsuite {counts}/></testsuites>")
+        return does
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+    commands = Commands()
+    monkeypatch.setattr(run_queue, "run_command", commands)
+    return commands
+
+
+EVERYTHING = [
+    "tests",
+    "benchmarks train --model=edsr_baseline_x2",
+    "benchmarks train --model=edsr_x2",
+    "benchmarks upscale ",
+    "gpu",
+]
+
+
+def test_the_queue_runs_what_is_left_and_training_gets_the_rest_of_the_minutes(
+    toy: Toy, commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands.does["benchmarks upscale "] = run_queue.NoTimeLeft
+    queue = toy.options("--minutes=9")
+    assert run_queue.main(queue) == 1  # tests failed
+    assert commands.ran == EVERYTHING
+    assert commands.minutes["tests"] == 3
+    assert 8 < commands.minutes["gpu"] <= 9.4
+    assert commands.words[-1].startswith("--minutes=8.")
+    told = capsys.readouterr().out
+    assert "done     tests                   3 passed, 3 failed, 3 skipped" in told
+    assert "remains  upscale                 stopped: out of time" in told
+    assert f"remains  {X2}        not begun" in told
+    assert json.loads((tmp_path / "out" / "benchmarks.json").read_text())["train edsr_x2"] == {"speed": 3}
+
+    commands.ran, commands.does = [], {}
+    assert run_queue.main([*queue, f"--state={tmp_path / 'out'}", f"--out={tmp_path / 'next'}"]) == 0
+    assert commands.ran == ["benchmarks upscale ", "gpu"]
+    assert files_in(tmp_path / "next") >= {"queue.json", "tests.txt", "benchmarks.json"}
+    assert len(json.loads((tmp_path / "next" / "benchmarks.json").read_text())) == 3
+    commands.ran = []
+    assert run_queue.main([*queue, "--again", "--only=tests"]) == 1
+    assert commands.ran == ["tests"]
+
+
+def test_a_part_that_fails_twice_is_left(toy: Toy, commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
+    commands.does = {"tests": 4, "benchmarks upscale ": 1}
+    queue = toy.options("--only=tests,benchmarks", "--minutes=9")
+    assert run_queue.main(queue) == 1
+    assert "tests: pytest ended with 4 before it ran a test" in capsys.readouterr().err
+    assert run_queue.main(queue) == 1
+    commands.ran = []
+    assert run_queue.main(queue) == 0
+    assert commands.ran == []
+    told = capsys.readouterr().out
+    assert "failed   tests " in told
+    assert "failed   upscale " in told
+
+
+def test_a_queue_without_minutes_runs_nothing_and_tells_what_remains(
+    toy: Toy, commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_queue.main(toy.options("--minutes=0.1")) == 0
+    assert commands.ran == []
+    assert capsys.readouterr().out.count("remains") == 6
+
+
+def test_without_pytest_the_queue_goes_on(
+    toy: Toy, commands: Commands, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_queue.importlib.util, "find_spec", lambda name: None)
+    assert run_queue.main(toy.options("--minutes=9")) == 0
+    assert commands.ran == EVERYTHING[1:]
+    assert "tests: left out: pytest is not installed here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--models=edsr_baselin_x2"], "did you mean"),
+        (["--models=edsr_x2", "--overrides=", "--max-total-mib=60"], "edsr_x2 needs"),
+    ],
+)
+def test_a_mistake_in_the_options_of_the_queue_is_told_before_anything_runs(
+    toy: Toy, commands: Commands, capsys: pytest.CaptureFixture[str], more: list[str], sentence: str
+) -> None:
+    assert run_queue.main(toy.options(*more)) == 2
+    assert sentence in capsys.readouterr().err
+    assert commands.ran == []
+
+
+def test_a_command_is_stopped_when_its_minutes_are_over(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    code = (
+        "import signal, sys, time, pathlib\n"
+        "def stop(*_):\n    pathlib.Path(sys.argv[1]).write_text('told'); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, stop)\nprint('ready', flush=True)\ntime.sleep(60)\n"
+    )
+    with pytest.raises(run_queue.NoTimeLeft):
+        run_queue.run_command(["-c", code, str(note)], 3 / 60, tmp_path / "output")
+    assert (tmp_path / "output").read_text() == "ready\n"
+    assert note.read_text() == "told"
+    assert run_queue.run_command(["-c", "raise SystemExit(3)"], 1) == 3
+
+
+TOY_TESTS = """
+import pytest
+@pytest.mark.gpu
+def test_works(): pass
+@pytest.mark.gpu
+def test_fails(): assert False
+@pytest.mark.gpu
+def test_skips(): pytest.skip("no device")
+def test_is_not_marked(): assert False
+"""
+
+
+@pytest.mark.slow
+def test_the_whole_queue_at_toy_size(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "test_toy.py").write_text(TOY_TESTS)
+    toy_model = "--overrides=width=8,num_blocks=1"
+    train_small = ["train.py", toy_model, "--steps=1", "--rounds=1", "--patch-size=8", "--matmul-side=64"]
+    upscale_small = ["upscale.py", toy_model, "--models=edsr_baseline_x2", "--size=16x16", "--tiles=16", "--rounds=1"]
+    monkeypatch.setattr(run_queue, "BENCHMARKS", {"train": train_small, "upscale": upscale_small})
+    queue = toy.options(PARTS, f"--tests={tmp_path / 'test_toy.py'}", "--minutes=9", "--max-total-mib=5")
+    assert run_queue.main(queue) == 1
+    told = capsys.readouterr().out
+    assert "done  tests             1 passed, 1 failed, 1 skipped" in told
+    assert f"done  {X4}  4 of 4 steps" in told
+    assert "test_fails" in (tmp_path / "out" / "tests.txt").read_text()
+    figures = json.loads((tmp_path / "out" / "benchmarks.json").read_text())
+    assert figures["train"]["steps_per_second"] > 0
+    assert figures["upscale"]["rows"][0]["megapixels_per_second"] > 0
+    assert json.loads((tmp_path / "out" / "queue.json").read_text())["tests"]["failed"] == 1
+    assert {name.partition(".part")[0] for name in files_in(tmp_path / "out")} == {
+        "queue.json", "tests.txt", "benchmarks.json", "run.tar", "run.tar.json"
+    }  # fmt: skip

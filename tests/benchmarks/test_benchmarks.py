@@ -1,0 +1,194 @@
+"""benchmarks/: each runs at toy size, and its figures agree with one another and with independent counts."""
+
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import srzoo
+from srzoo.blocks import ResBlock
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+TOY = ["--device=cpu", "--overrides=width=8,num_blocks=1", "--json"]
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`from machine import ...` as a script finds it."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+def load_benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(module: ModuleType, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    assert module.main([*TOY, *options]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+SMALL = ["--batch-size=2", "--patch-size=8", "--steps=4", "--rounds=2", "--precision=fp32", "--matmul-side=64"]
+
+
+def test_training_speed_share_and_utilisation_agree(photo_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(load_benchmark("train"), capsys, *SMALL, f"--data={photo_folder}")
+    assert found["speedup"] == pytest.approx(found["steps_per_second"] / found["plain_steps_per_second"])
+    assert found["gflops"] == pytest.approx(found["steps_per_second"] * found["gflop_a_step"])
+    assert found["utilisation"] == pytest.approx(found["gflops"] / found["matmul_gflops"])
+    assert 0 < found["outside_share"] < 1
+    assert (found["precision"], found["batch"]) == ("fp32", "2 patches of 8x8, x2")
+
+
+def test_without_photos_and_peer_it_makes_pictures_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    options = [option for option in TOY if option != "--json"]
+    assert load_benchmark("train").main([*options, *SMALL, "--steps=1", "--rounds=1", "--no-plain"]) == 0
+    told = capsys.readouterr().out
+    assert "steps_per_second" in told
+    assert "plain" not in told
+
+
+def test_a_multi_scale_model_is_measured_at_one_scale(photo_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--model=mdsr_baseline", f"--data={photo_folder}", "--no-plain"]
+    assert run(load_benchmark("train"), capsys, *SMALL, *options)["batch"].endswith("x2")
+
+
+def test_time_outside_is_what_passes_between_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load_benchmark("train")
+    now = [0.0]
+
+    def spend(seconds: float) -> None:
+        now[0] += seconds
+
+    trainer = SimpleNamespace(
+        device=torch.device("cpu"),
+        _backward=lambda: spend(3),
+        optimizer=SimpleNamespace(step=lambda: spend(1)),
+    )
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    inside = module.Inside(trainer)
+    for _ in range(2):
+        spend(0.5)  # draws a batch
+        trainer._backward()
+        trainer.optimizer.step()
+    assert (inside.seconds(), now[0]) == (8, 9)
+
+
+@pytest.mark.parametrize("name", ["edsr_baseline_x2", "mdsr_baseline"])
+def test_operations_are_those_of_the_convolutions(name: str) -> None:
+    model = srzoo.create_model(name, width=8, num_blocks=2)
+    seen: list[int] = []
+
+    def count(conv: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+        assert isinstance(conv, nn.Conv2d)
+        forward = 2 * out.numel() * conv.in_channels * conv.kernel_size[0] ** 2
+        seen.append(forward * (3 if args[0].requires_grad else 2))  # of the image no gradient is made
+
+    for conv in [module for module in model.modules() if isinstance(module, nn.Conv2d)]:
+        conv.register_forward_hook(count)
+    model(torch.rand(3, 3, 10, 10), 2)
+    assert load_benchmark("train").count_flops(model, 3, 10) == sum(seen)
+
+
+def test_the_plain_loop_is_fp32_planes_and_updates(photo_folder: Path, tmp_path: Path) -> None:
+    module = load_benchmark("train")
+    source = srzoo.data.PatchSource(photo_folder, scales=(2,), cache=tmp_path / "cache")
+    lr, hr = module.PlainPatches(source, 8, 10)[3]
+    assert (lr.shape, hr.shape, lr.dtype) == ((3, 8, 8), (3, 16, 16), torch.float32)
+    assert lr.is_contiguous()
+    assert 0 <= lr.min() < lr.max() <= 1
+    loader = torch.utils.data.DataLoader(module.PlainPatches(source, 8, 400), 4)
+    lr, hr = next(iter(loader))
+    model = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    expected = (model(lr) - hr).abs().mean()
+    step = module.plain_step(model, iter(loader), 2)
+    torch.testing.assert_close(step(), expected.detach())
+    moved = {key: (value - before[key]).abs().max().item() for key, value in model.state_dict().items()}
+    assert moved == pytest.approx(dict.fromkeys(moved, 1e-4), rel=1e-2)  # Adam's first step is its rate
+
+
+def test_upscaling_has_a_row_for_each_model_precision_and_tile_and_peers(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--models=edsr_baseline_x2,mdsr_baseline", "--precisions=fp32,bf16", "--tiles=8,16"]
+    found = run(load_benchmark("upscale"), capsys, *options, "--size=20x12", "--rounds=1")
+    rows = [(row["model"], row["scale"], row["precision"], row["tile"]) for row in found["rows"]]
+    ours = [
+        (n, s, p, t)
+        for n, s in (("edsr_baseline_x2", 2), ("mdsr_baseline", 4))
+        for p in ("fp32", "bf16")
+        for t in (8, 16)
+    ]
+    peers = [[(f"bicubic_x{s}", s, "fp32", 16), ("Pillow's bicubic", s, "uint8", None)] for s in (2, 4)]
+    assert rows == [*ours, *peers[0], *peers[1]]
+    assert all(row["megapixels_per_second"] > 0 for row in found["rows"])
+
+
+def test_megapixels_are_those_of_the_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load_benchmark("upscale")
+    monkeypatch.setattr(module, "best_seconds", lambda call, rounds, device: 0.5)
+    found = run(module, capsys, "--models=edsr_baseline_x4", "--precisions=fp32", "--tiles=64", "--size=50x40")
+    assert [row["megapixels_per_second"] for row in found["rows"]] == [pytest.approx(2 * 200 * 160 / 1e6)] * 3
+    assert module.main([*TOY[:2], "--models=edsr_baseline_x4", "--precisions=fp32", "--tiles=64", "--size=50x40"]) == 0
+    assert "edsr_baseline_x4     x4    fp32      64            0.064" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "told"),
+    [
+        ("upscale", "--precisions=fp23", "not fp23"),
+        ("upscale", "--size=12", "480x320"),
+        ("train", "--overrides=width=wide", "width=32,num_blocks=4"),
+    ],
+)
+def test_a_wrong_option_is_named(name: str, option: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        load_benchmark(name).main([option])
+    assert exit_.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_what_a_step_holds_is_counted_tensor_by_tensor() -> None:
+    module = load_benchmark("memory_of_batch_norm")
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
+    x = torch.rand(2, 3, 5, 5)
+    held = 4 * 2 * 25 * (3 + 4)  # the inputs of both convolutions; the second's is also what the ReLU keeps
+    assert module.saved_bytes(network, x, 1) == held
+    network[0] = nn.Sequential(network[0], nn.BatchNorm2d(4))
+    more = module.saved_bytes(network, x, 1) - held
+    assert 4 * 2 * 25 * 4 <= more <= 4 * 2 * 25 * 4 + 4 * 4 * 4  # its input, and means and deviations
+
+
+def test_batch_norm_goes_after_both_convolutions_of_each_block() -> None:
+    module = load_benchmark("memory_of_batch_norm")
+    model = module.add_batch_norm(srzoo.create_model("edsr_baseline_x2", width=8, num_blocks=3))
+    blocks = [block for block in model.modules() if isinstance(block, ResBlock)]
+    assert len([part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]) == 2 * len(blocks) == 6
+    assert model(torch.rand(1, 3, 6, 6)).shape == (1, 3, 12, 12)
+
+
+def test_memory_of_batch_norm_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    module = load_benchmark("memory_of_batch_norm")
+    options = ["--batch-size=2", "--patch-size=12", "--overrides=width=16,num_blocks=4"]
+    found = run(module, capsys, *options)
+    with_, without = found["with batch norm"], found["without"]
+    assert found["less"]["saved"] == pytest.approx(1 - without["saved"] / with_["saved"])
+    block = 4 * 2 * 16 * 12 * 12  # bytes of a block's features
+    assert with_["saved"] - without["saved"] == pytest.approx(4 * 2 * block / 2**20, rel=0.02)
+    parameters = sum(p.numel() for p in srzoo.create_model("edsr_baseline_x4", width=16, num_blocks=4).parameters())
+    assert without["fixed"] == pytest.approx(16 * parameters / 2**20)
+    assert module.main([*TOY[:1], *options]) == 0
+    assert "% less" in capsys.readouterr().out
