@@ -4,6 +4,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ def palette_image() -> Image.Image:
     return image
 
 
+@cache
 def srgb_profile() -> bytes:
+    """Made once: a profile holds the second it was made in."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 

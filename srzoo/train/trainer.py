@@ -271,6 +271,8 @@ class Trainer:
                 except Told as told:
                     self._save_interrupted()
                     told.take_effect()  # the user's handler may return: then the run goes on
+                    if self.world.size > 1:  # not of several processes, the others of which have left
+                        raise KeyboardInterrupt from None
                 except KeyboardInterrupt:
                     self._save_interrupted()
                     raise

@@ -499,7 +499,10 @@ def start_command(photos: Path, folder: Path, *more: str) -> subprocess.Popen[st
         "--checkpoint-every", "5", *more,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SRZOO_CACHE": str(folder.parent / "cache")}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("signum", "code"), [(TERM, 143), (INT, 130)])

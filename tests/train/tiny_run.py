@@ -216,6 +216,7 @@ def fork(job: dict[str, Any], environment: dict[str, str], stderr: int) -> int:
         return pid
     code = 70
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
         os.environ.update(environment)
         os.dup2(stderr, 2)
         code = guarded(job)
