@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -146,7 +146,10 @@ class Bicubic:
         torch.Size([2, 3, 12, 12])
     """
 
-    margin: ClassVar[int] = 2
+    @property
+    def margin(self) -> int:
+        """LR pixels from the border up to which the result depends on what lies outside: always 2."""
+        return 2
 
     def __call__(self, hr: Float[Tensor, "b c H W"], scale: int, seeds: Sequence[int]) -> Float[Tensor, "b c h w"]:
         """LR patches; the seeds are not used.
@@ -325,7 +328,6 @@ class Noise:
     sigma: Range = (0.0, 10.0)
     photons: Range | None = None
     grey: int | float = 0.0
-    reach: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         _check_range("sigma", self.sigma, 0, 255, " levels")
@@ -333,6 +335,11 @@ class Noise:
             _check_range("photons", self.photons, 1, 10**9)
         if not 0 <= self.grey <= 1:
             raise ValueError(f"grey is {self.grey}; give the share of patches with grey noise, from 0 to 1")
+
+    @property
+    def reach(self) -> int:
+        """No pixel outside matters."""
+        return 0
 
     def __call__(self, x: Float[Tensor, "b c h w"], seeds: Sequence[int]) -> Float[Tensor, "b c h w"]:
         """Noisy patches, not clamped.
@@ -443,7 +450,6 @@ class Unknown:
 
     seed: int
     sigma: Range = (0.2, 1.0)
-    margin: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         _check_range("sigma", self.sigma, 0, 2, " LR pixels")
@@ -457,6 +463,11 @@ class Unknown:
         gaussian = _gaussian(sigma, across, angle, positions)[0]
         kernel = gaussian * torch.from_numpy(rng.uniform(0.75, 1.25, size=gaussian.shape))
         return kernel / kernel.sum()
+
+    @property
+    def margin(self) -> int:
+        """LR pixels from the border up to which the result depends on what lies outside: always 2."""
+        return 2
 
     def __call__(self, hr: Float[Tensor, "b c H W"], scale: int, seeds: Sequence[int]) -> Float[Tensor, "b c h w"]:
         """LR patches; the seeds of the patches are not used.

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -20,8 +20,8 @@ class MovingAverage:
         self.model = copy.deepcopy(model).eval()
         """A network with the averaged weights, in eval mode."""
         self._decay = decay
-        self._own = list(self.model.parameters()), list(self.model.buffers())
-        self._theirs = list(model.parameters()), list(model.buffers())
+        self._own: tuple[list[Tensor], list[Tensor]] = [*self.model.parameters()], [*self.model.buffers()]
+        self._theirs: tuple[list[Tensor], list[Tensor]] = [*model.parameters()], [*model.buffers()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
