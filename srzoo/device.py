@@ -1,6 +1,8 @@
 """Which device and precision to run on, and what was chosen."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 import torch
@@ -60,3 +62,13 @@ def fast_precision(device: torch.device) -> Precision:
 def to_channels_last(model: Module, device: torch.device) -> Module:
     """The model on the device with its weights laid out channels last, the fast layout for convolutions."""
     return model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+@contextmanager
+def tuned_convolutions() -> Iterator[None]:
+    """CuDNN picks the fastest kernels by trying: for batches, which have one size, not for images to validate on."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

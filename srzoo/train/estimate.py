@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from srzoo.train.trainer import Trainer, tuned_convolutions
+from srzoo.device import tuned_convolutions
+from srzoo.train.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -223,3 +223,20 @@ def parameter_groups(model: nn.Module, rates: Mapping[str, float | int], lr: flo
         for pattern, params in groups.items()
         if params
     ]
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load the moments of `optimizer.state_dict()`, from any device; how the update is made stays as it is here.
+
+    Args:
+        optimizer: Made by the same factory for the same groups of parameters.
+        state: What was saved.
+    """
+    options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)  # such as the kernel to use: this device's, not that of the one before
+    for parameter, moments in optimizer.state.items():  # laid out as the parameter: fast updates
+        for key, value in moments.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                moments[key] = torch.empty_like(parameter).copy_(value)

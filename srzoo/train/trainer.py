@@ -17,7 +17,7 @@ from srzoo.architecture import SRModel
 from srzoo.benchmark import check_channels, flat_scores, measure
 from srzoo.data.pairs import Pair
 from srzoo.data.patches import PatchSource
-from srzoo.device import fast_precision, pick_device, to_channels_last
+from srzoo.device import fast_precision, pick_device, to_channels_last, tuned_convolutions
 from srzoo.train.averaging import MovingAverage
 from srzoo.train.batches import Batch, Batches, Patches
 from srzoo.train.callbacks import Callback, Row
@@ -36,7 +36,7 @@ from srzoo.train.distributed import World
 from srzoo.train.interrupts import Interrupts, Told
 from srzoo.train.loss_watch import MOST_DROPPED, LossWatch
 from srzoo.train.losses import L1, Loss
-from srzoo.train.optimizers import Adam, OptimizerFactory, parameter_groups
+from srzoo.train.optimizers import Adam, OptimizerFactory, parameter_groups, restore_optimizer
 from srzoo.train.schedules import Schedule
 from srzoo.weights import Header, load_strictly, write_weights
 
@@ -448,14 +448,7 @@ class Trainer:
         self.step, self.seconds, self.best = state["step"], state["seconds"], dict(state["best"])
         self.first_scores = dict(state["first_scores"])
         self._validated = state["validated"]
-        options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, own in zip(self.optimizer.param_groups, options, strict=True):
-            group.update(own)  # such as the kernel to use: this device's, not that of the one before
-        for parameter, moments in self.optimizer.state.items():  # laid out as the parameter: fast updates
-            for key, value in moments.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    moments[key] = torch.empty_like(parameter).copy_(value)
+        restore_optimizer(self.optimizer, state["optimizer"])
         if state["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.watch.load_state_dict(state["watch"])
@@ -509,16 +502,6 @@ class Trainer:
         self._resumed = True
         LOGGER.info("resumed at step %d of %d", self.step, self.config.steps)
         return True
-
-
-@contextmanager
-def tuned_convolutions() -> Iterator[None]:
-    """CuDNN picks the fastest kernels by trying: for batches, which have one size, not for images to validate on."""
-    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
 
 
 def _check_fit(model: nn.Module, data: Patches, validation: Mapping[str, Sequence[Pair]]) -> None:
