@@ -18,7 +18,7 @@ from machine import add_shared_options, describe_machine
 from torch import Tensor, nn
 
 import srzoo
-from srzoo.benchmark import call_model
+from srzoo.benchmark.scoring import call_model
 from srzoo.blocks import ResBlock
 from srzoo.device import pick_device
 

@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import srzoo
-from srzoo.benchmark import call_model
+from srzoo.benchmark.scoring import call_model
 from srzoo.data import PatchSource
 from srzoo.train import TrainConfig, Trainer
 from srzoo.train.trainer import DTYPES

@@ -1,5 +1,8 @@
 """Training: `fine_tune(model, images, folder)`, or `Trainer(model, data, TrainConfig(...)).fit()`."""
 
+from srzoo.distributed import WorkerLost as WorkerLost
+from srzoo.distributed import World as World
+from srzoo.distributed import joined_world as joined_world
 from srzoo.train.batches import Batch as Batch
 from srzoo.train.batches import Patches as Patches
 from srzoo.train.callbacks import BarProgress as BarProgress
@@ -12,9 +15,6 @@ from srzoo.train.checkpoint import load_checkpoint as load_checkpoint
 from srzoo.train.checkpoint import save_checkpoint as save_checkpoint
 from srzoo.train.config import TrainConfig as TrainConfig
 from srzoo.train.describe import describe as describe
-from srzoo.train.distributed import WorkerLost as WorkerLost
-from srzoo.train.distributed import World as World
-from srzoo.train.distributed import joined_world as joined_world
 from srzoo.train.finetune import FineTuned as FineTuned
 from srzoo.train.finetune import Start as Start
 from srzoo.train.finetune import fine_tune as fine_tune

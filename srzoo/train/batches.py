@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from srzoo.distributed import World
 from srzoo.train.config import TrainConfig
-from srzoo.train.distributed import World
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from srzoo.train.distributed import World
+from srzoo.distributed import World
 
 
 class Told(KeyboardInterrupt):

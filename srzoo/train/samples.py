@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from srzoo.benchmark import as_scored, call_model, check_channels, model_channels
+from srzoo.benchmark.scoring import as_scored, call_model, check_channels, model_channels
 from srzoo.color import rgb_to_grey
 from srzoo.data.pairs import Pair
 from srzoo.files import replacing

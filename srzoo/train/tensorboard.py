@@ -8,7 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from srzoo.benchmark import as_scored
+from srzoo.benchmark.scoring import as_scored
 from srzoo.data.pairs import Pair
 from srzoo.train.callbacks import Callback, Row, Run, written_to
 from srzoo.train.samples import spread, super_resolve

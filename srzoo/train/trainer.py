@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from srzoo.architecture import SRModel
-from srzoo.benchmark import check_channels, flat_scores, measure
+from srzoo.benchmark.scoring import check_channels, flat_scores, measure
 from srzoo.data.pairs import Pair
 from srzoo.data.patches import PatchSource
 from srzoo.device import fast_precision, pick_device, to_channels_last, tuned_convolutions
+from srzoo.distributed import World
 from srzoo.train.averaging import MovingAverage
 from srzoo.train.batches import Batch, Batches, Patches
 from srzoo.train.callbacks import Callback, Row
@@ -32,7 +33,6 @@ from srzoo.train.continuity import (
     probe_steps,
 )
 from srzoo.train.describe import describe
-from srzoo.train.distributed import World
 from srzoo.train.interrupts import Interrupts, Told
 from srzoo.train.loss_watch import MOST_DROPPED, LossWatch
 from srzoo.train.losses import L1, Loss
@@ -57,7 +57,7 @@ class Trainer:
 
     The batches are a pure function of `config.seed` and the step, so a run that is stopped and resumed sees
     the sequence it would have seen. Each step takes one scale (EDSR, section 4.3), drawn from the data's.
-    Started by torchrun, every process takes its share of each batch (`srzoo.train.distributed`).
+    Started by torchrun, every process takes its share of each batch (`srzoo.distributed`).
 
     Args:
         model: A zoo model, called as `model(lr, scale)`, or any other network, called as `model(lr)`.

@@ -8,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 
 import srzoo
-from srzoo.benchmark import Score, flat_scores, mean_psnr, mean_ssim, measure
+from srzoo.benchmark.scoring import Score, flat_scores, mean_psnr, mean_ssim, measure
 from srzoo.data import pairs_from_hr
 from srzoo.data.pairs import Pair
 from srzoo.metrics import Protocol

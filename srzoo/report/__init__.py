@@ -1,0 +1,1 @@
+"""Results to look at: comparisons as a page, as a figure."""
