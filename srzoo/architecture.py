@@ -14,7 +14,7 @@ class Origin:
     """The weights a model was given when it was made."""
 
     name: str
-    """`model.tag` of the zoo, or the path of a file."""
+    """`model.tag` of the zoo, `hf-hub:owner/name@commit`, or the path of a file."""
     license: str = ""
     """SPDX identifier of their licence, where it is known."""
 
@@ -39,6 +39,8 @@ class SRModel(nn.Module, ABC):
     """All constructor arguments, set by `create_model`."""
     origin: Origin | None = None
     """The weights it was made with; None for random ones."""
+    package: str = ""
+    """Package that adds its architecture, with version, set by `create_model`; empty for those of srzoo."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,8 +77,8 @@ class Weights:
     """Model name, such as `edsr_baseline_x4`."""
     tag: str
     """What tells weights of one model apart, such as `photos`; `create_model("model.tag")` loads it."""
-    file: str
-    """File name in `package`."""
+    file: str = ""
+    """File name in `package`; empty for weights that are only on the Hub."""
     sha256: str
     """Hash of the file; checked at every load."""
     license: str
@@ -87,6 +89,8 @@ class Weights:
     """Measured Y-PSNR in dB by `Protocol.paper`: set -> scale -> mean, such as `{"Set5": {"x2": 37.42}}`."""
     package: str = "srzoo.pretrained"
     """Package or folder inside one that holds the file, as `importlib.resources.files` takes it."""
+    hub: str = ""
+    """Repository to fetch it from where the package does not hold it, pinned: `owner/name@` and a 40-digit commit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from srzoo.architecture import SRModel
 from srzoo.files import replacing
 
 SCHEMA = 1
+LFS_POINTER = b"version https://git-lfs"
 KEY = "srzoo"  # one key only: several are written in changing order, and equal files would hash differently
 
 
@@ -35,6 +36,8 @@ class Header:
     """Configuration, steps, data fingerprint, seed, library version, device."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Set -> scale -> psnr, ssim, images and protocol, as `srzoo.benchmark.measure` gives them."""
+    requires: str = ""
+    """Package that has the architecture, with version; empty for those of srzoo."""
     content: str = ""
     """Hash of the tensors, see `content_hash`; filled in when the file is written."""
     schema: int = SCHEMA
@@ -97,6 +100,9 @@ def read_header(path: str | Path) -> Header:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give a weight file (.safetensors)")
+    with open(path, "rb") as raw:
+        if raw.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ValueError(f"{path} is a pointer of Git LFS, not the file itself; run `git lfs pull` in its folder")
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(KEY)
@@ -202,5 +208,7 @@ def save_model(
         key: value.to(dtype) if dtype is not None and value.is_floating_point() else value
         for key, value in model.state_dict().items()
     }
-    header = replace(header or Header(model=""), model=model.name, arguments=dict(model.arguments))
+    header = replace(
+        header or Header(model=""), model=model.name, arguments=dict(model.arguments), requires=model.package
+    )
     return write_weights(path, tensors, header)

@@ -1,5 +1,3 @@
-import importlib
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +6,10 @@ import pytest
 import torch
 
 import srzoo
-from srzoo import models, registry
-from srzoo.architecture import Architecture, Weights
-from srzoo.models.bicubic import Bicubic
+from srzoo import catalog, registry
+from srzoo.architecture import Architecture, Origin, Weights
 from srzoo.models.edsr import EDSR
-from srzoo.weights import file_sha256
+from srzoo.weights import Header, file_sha256, write_weights
 
 TOY = Architecture(
     family="toy",
@@ -28,7 +25,7 @@ TOY = Architecture(
 def fresh_catalog() -> Iterator[None]:
     """No record of a test is left for the next one."""
     yield
-    registry._catalog.cache_clear()
+    catalog.catalog.cache_clear()
 
 
 # Numbers of the paper
@@ -152,7 +149,7 @@ def toy_with_weights(tmp_path, monkeypatch) -> srzoo.SRModel:
         row = Weights(model="toy_x2", tag=tag, file=path.name, sha256=file_sha256(path), license="MIT", source="us")
         rows.append(row)
     monkeypatch.setattr("srzoo.hub.files", lambda package: tmp_path)
-    registry._catalog.cache_clear()
+    catalog.catalog.cache_clear()
     srzoo.register(replace(TOY, weights=tuple(rows)))
     return model
 
@@ -209,160 +206,122 @@ def test_every_model_listed_as_pretrained_can_be_had():
         assert not srzoo.create_model(name).training
 
 
-# Registering
-
-
-def test_an_architecture_of_ones_own_is_built_listed_and_described():
-    srzoo.register(TOY)
-    assert srzoo.create_model("toy_x2")(torch.rand(1, 3, 4, 5)).shape == (1, 3, 8, 10)
-    assert "toy_x2" in srzoo.list_models()
-    assert "toy" in registry.architectures()
-    assert srzoo.model_info("toy_x2").defined_in == "a call of srzoo.register for srzoo.models.edsr"
-
-
-def test_the_same_record_twice_is_fine():
-    srzoo.register(TOY)
-    srzoo.register(replace(TOY))
-    assert len(srzoo.list_models("toy*")) == 4
-
-
-def test_another_record_of_the_same_family_is_refused():
-    srzoo.register(TOY)
-    other = replace(TOY, variants={"toy_other": {}}, model=Bicubic)
-    with pytest.raises(ValueError, match="family 'toy' is defined twice"):
-        srzoo.register(other)
-    assert "toy_other_x2" not in srzoo.list_models()
-
-
-def test_a_notebooks_cell_can_be_run_again():
-    srzoo.register(TOY)
-    srzoo.register(replace(TOY, variants={"toy_other": {}}))
-    assert srzoo.list_models("toy*") == ["toy_other_x2", "toy_other_x12"]
-
-
-def test_a_built_in_family_cannot_be_replaced():
-    with pytest.raises(ValueError, match="is defined"):
-        srzoo.register(registry.architectures()["edsr"])
-
-
-def test_a_model_name_that_is_taken_is_refused_and_both_owners_are_named():
-    mine = replace(TOY, family="edsr_b", variants={"edsr_baseline": {}}, scales=(2,), model=Bicubic)
-    with pytest.raises(
-        ValueError, match=r"'edsr_baseline_x2' is defined in srzoo\.models\.edsr and again in .*bicubic"
-    ):
-        srzoo.register(mine)
-    assert "edsr_b" not in registry.architectures()
-
-
-@pytest.mark.parametrize("thing", [EDSR, "toy", None])
-def test_what_is_no_architecture_is_refused(as_users_call, thing):
-    with pytest.raises(TypeError, match=r"gives .*, not an srzoo\.Architecture"):
-        srzoo.register(thing)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (dict(variants={"other": {}}), "model 'other_x2' .* must start with its family, 'toy'"),
-        (dict(variants={"toy-wide": {}}), "model 'toy-wide_x2' .* must start with its family"),
-        (dict(family="Toy"), "family 'Toy' .* use lower-case letters"),
-        (dict(family="to.y"), "family 'to.y' .* use lower-case letters"),
-    ],
-)
-def test_malformed_names_are_refused(change, told):
-    with pytest.raises(ValueError, match=told):
-        srzoo.register(replace(TOY, **change))
-    assert not srzoo.list_models("toy*")
-
-
-def test_weights_for_a_model_the_family_does_not_have_are_refused():
-    row = Weights(model="toy_x3", tag="a", file="a", sha256="", license="MIT", source="us")
-    with pytest.raises(ValueError, match=r"weights toy_x3\.a .* are for no model of 'toy'"):
-        srzoo.register(replace(TOY, weights=(row,)))
-
-
-# Plug-ins and model files
-
-
-def install(site: Path, module: str, source: str, target: str = "ARCH") -> None:
-    """What pip does: a module, and a distribution whose entry point names its record."""
-    site.mkdir(exist_ok=True)
-    (site / f"{module}.py").write_text(source)
-    info = site / f"{module}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[srzoo.architectures]\n{module} = {module}:{target}\n")
-
-
-def plugin_source(family: str) -> str:
-    return (
-        "from srzoo import Architecture\n"
-        "from srzoo.models.edsr import EDSR\n"
-        f"ARCH = Architecture(family={family!r}, model=EDSR, title='t', paper='https://example.org', scales=(2,),\n"
-        f"    variants={{{family!r}: dict(width=4, num_blocks=1)}})\n"
-    )
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch) -> Iterator[Path]:
-    """A folder of installed packages that Python looks into."""
-    folder = tmp_path / "site"
-    known = set(sys.modules)
-    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
-    registry._catalog.cache_clear()
-    yield folder
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
-            del sys.modules[name]
-    importlib.invalidate_caches()
-
-
-def test_an_installed_plug_in_is_found_like_a_built_in_family(site):
-    install(site, "plugnet", plugin_source("plugnet"))
-    assert srzoo.list_models("plug*") == ["plugnet_x2"]
-    assert srzoo.create_model("plugnet_x2").name == "plugnet_x2"
-    assert srzoo.model_info("plugnet_x2").defined_in == "plug-in plugnet (plugnet:ARCH)"
-    assert registry.broken_plugins() == []
-
-
-@pytest.mark.parametrize(
-    ("source", "error"),
-    [
-        ("raise RuntimeError('no licence key')", "RuntimeError: no licence key"),
-        ("import a_module_that_is_not_there", "ModuleNotFoundError: No module named 'a_module_that_is_not_there'"),
-        ("", "AttributeError: module 'badplug' has no attribute 'ARCH'"),
-        ("ARCH = 5", "TypeError: plug-in badplug .* gives int, not an srzoo.Architecture"),
-        (plugin_source("edsr"), "ValueError: model 'edsr_x2' is defined in srzoo.models.edsr and again in plug-in"),
-    ],
-    ids=["raises", "imports", "no record", "no architecture", "taken"],
-)
-def test_a_broken_plug_in_is_isolated_and_named_when_a_name_is_not_found(site, source, error):
-    install(site, "badplug", source)
-    install(site, "goodplug", plugin_source("goodplug"))
-    assert {"goodplug_x2", "edsr_baseline_x2", "mdsr"} <= set(srzoo.list_models())
-    assert srzoo.create_model("goodplug_x2").scales == (2,)
-    [broken] = registry.broken_plugins()
-    assert (broken.name, broken.target) == ("badplug", "badplug:ARCH")
-    with pytest.raises(
-        ValueError,
-        match=rf"unknown model 'badplug_x2'; .*; plug-in badplug \(badplug:ARCH\) could not be loaded: {error}",
-    ):
-        srzoo.create_model("badplug_x2")
-
-
-def test_a_built_in_file_without_a_record_is_an_error_that_names_it(tmp_path, monkeypatch):
-    (tmp_path / "forgotten.py").write_text("x = 1\n")
-    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
-    registry._catalog.cache_clear()
-    importlib.invalidate_caches()
-    try:
-        with pytest.raises(AttributeError, match=r"srzoo\.models\.forgotten has no ARCH"):
-            srzoo.list_models()
-    finally:
-        sys.modules.pop("srzoo.models.forgotten", None)
-        vars(models).pop("forgotten", None)
-
-
 def test_the_scale_of_a_name_cannot_be_overridden() -> None:
     with pytest.raises(ValueError, match="edsr_x4 upscales by 4, scale=2 was given; take another name"):
         srzoo.create_model("edsr_x4", scale=2)
+
+
+# Files, folders, and how they are written
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder such as training leaves."""
+    found = tmp_path / "runs" / "mine"
+    found.mkdir(parents=True)
+    srzoo.save_model(srzoo.create_model("edsr_baseline_x2", width=4, num_blocks=1), found / "model.safetensors")
+    return found
+
+
+def test_a_folder_is_loaded_by_every_spelling(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    whole = srzoo.load_model(folder / "model.safetensors")
+    for model in (
+        srzoo.load_model(folder),
+        srzoo.load_model("mine"),
+        srzoo.load_model(f"local-dir:{folder}"),
+        srzoo.load_model("local-dir:mine"),
+        srzoo.create_model("local-dir:mine"),
+        registry.open_model("mine"),
+        registry.open_model("./mine"),
+        registry.open_model("local-dir:mine"),
+    ):
+        assert is_same(model, whole)
+        assert not model.training
+    assert registry.weight_file("local-dir:mine") == Path("mine/model.safetensors")
+    assert srzoo.load_model("local-dir:mine").origin == Origin("mine/model.safetensors")
+
+
+def test_a_folder_in_the_users_home_is_found(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("USERPROFILE", str(folder.parent))
+    assert srzoo.load_model("local-dir:~/mine").name == "edsr_baseline_x2"
+
+
+def test_overrides_apply_to_the_arguments_of_the_header(folder):
+    model = srzoo.create_model(f"local-dir:{folder}", res_scale=0.5)
+    assert model.arguments == {"scale": 2, "channels": 3, "width": 4, "num_blocks": 1, "res_scale": 0.5}
+    with pytest.raises(ValueError, match=r"does not fit EDSR: .*of another shape: .*head\.weight"):
+        srzoo.create_model(f"local-dir:{folder}", channels=1)
+    with pytest.raises(TypeError, match="edsr_baseline_x2 takes no argument 'widht'; did you mean width"):
+        srzoo.create_model(f"local-dir:{folder}", widht=4)
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ([], r"srzoo\.save_model and `srzoo train` write one"),
+        (["b.safetensors", "a.safetensors"], r"it has a\.safetensors, b\.safetensors: give the path of the one"),
+        (["pytorch_model.bin"], r"turn pytorch_model\.bin into one with srzoo\.convert_checkpoint"),
+    ],
+)
+def test_a_folder_without_a_model_says_what_it_has(tmp_path, there, told):
+    for name in there:
+        (tmp_path / name).touch()
+    for ask in (f"local-dir:{tmp_path}", str(tmp_path)):
+        with pytest.raises(FileNotFoundError, match=rf"has no model\.safetensors; {told}"):
+            srzoo.load_model(ask)
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind", "told"),
+    [
+        (srzoo.create_model, ValueError, "'owner/name' is no model's name; for a repository .* hf-hub:owner/name"),
+        (srzoo.model_info, ValueError, "'owner/name' is no model's name"),
+        (srzoo.load_model, FileNotFoundError, "owner/name does not exist; for a repository .* hf-hub:owner/name"),
+        (registry.open_model, FileNotFoundError, "owner/name does not exist; for a repository .* hf-hub:owner/name"),
+    ],
+)
+def test_a_bare_owner_and_name_is_answered_with_the_spelling(ask, kind, told):
+    with pytest.raises(kind, match=told):
+        ask("owner/name")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("https://huggingface.co/owner/name/tree/main", "write hf-hub:owner/name$"),
+        ("hf://owner/name@v1/model.safetensors", "write hf-hub:owner/name@v1$"),
+        ("runs/mine/a.safetensors", r"for a weight file srzoo\.load_model\(FILE\)"),
+        ("/runs/mine", "for a folder write local-dir:FOLDER"),
+    ],
+)
+def test_other_spellings_are_answered_with_ours(name, told):
+    with pytest.raises(ValueError, match=told):
+        srzoo.create_model(name)
+
+
+def test_a_models_name_is_no_file():
+    for name in ("edsr_baseline_x2", "edsr_baseline_x2.photos"):
+        with pytest.raises(FileNotFoundError, match=rf"^{name} does not exist; use srzoo\.create_model"):
+            srzoo.load_model(name)
+    with pytest.raises(FileNotFoundError, match=r"^nothing does not exist; give a weight file"):
+        srzoo.load_model("nothing")
+
+
+def test_the_file_behind_a_name():
+    assert registry.weight_file("edsr_baseline_x2") == registry.weight_file("edsr_baseline_x2.photos")
+    with pytest.raises(ValueError, match="edsr_x2 has no pretrained weights"):
+        registry.weight_file("edsr_x2")
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": "wide"}, {"width": -1}, {"scale": 3}, {"window": 8}, {"num_blocks": None}]
+)
+def test_a_header_that_builds_nothing_is_refused_by_file(tmp_path, change, as_users_call):
+    path = tmp_path / "a.safetensors"
+    header = Header(model="edsr_baseline_x2", arguments={"scale": 2, "width": 4, "num_blocks": 1, **change})
+    write_weights(path, {"x": torch.zeros(1)}, header)
+    with pytest.raises(ValueError, match=r"a\.safetensors cannot be built as its header says: .") as caught:
+        srzoo.load_model(path)
+    assert "\n" not in str(caught.value)

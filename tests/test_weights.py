@@ -188,8 +188,21 @@ def test_a_header_that_makes_no_sense_is_refused(path, text):
 
 def test_a_model_that_is_not_registered_is_refused(path):
     write_weights(path, {"x": torch.zeros(1)}, Header(model="edsr_of_theirs_x2"))
-    with pytest.raises(ValueError, match="unknown model 'edsr_of_theirs_x2'; did you mean"):
+    told = r"a\.safetensors holds a model 'edsr_of_theirs_x2', of an architecture that is not registered; install the"
+    with pytest.raises(ValueError, match=told):
         srzoo.load_model(path)
+
+
+def test_a_pointer_of_git_lfs_is_told_from_a_damaged_file(path):
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    refused(path, "is a pointer of Git LFS, not the file itself; run `git lfs pull`")
+
+
+def test_the_header_names_the_package_of_the_architecture(model, path):
+    assert srzoo.save_model(model, path).requires == ""
+    model.package = "plugnet 1.0"
+    assert srzoo.save_model(model, path).requires == "plugnet 1.0"
+    assert read_header(path).requires == "plugnet 1.0"
 
 
 @pytest.mark.parametrize("read", [read_header, read_tensors, srzoo.load_model])

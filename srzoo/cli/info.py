@@ -3,10 +3,10 @@
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from srzoo.registry import model_info
+from srzoo.hub import place
+from srzoo.registry import is_path, model_info, weight_file
 from srzoo.weights import file_sha256, read_header
 
 
@@ -17,21 +17,23 @@ def add(commands: Any) -> None:
         help="facts about a model or a weight file",
         description="Facts about a model, or what a weight file says of itself.",
     )
-    parser.add_argument("name", help="model name, model.tag, or path of a .safetensors file")
+    parser.add_argument("name", help="model name, model.tag, weight file, folder, or hf-hub:owner/name@revision")
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.set_defaults(run=run)
 
 
 def facts(name: str) -> dict[str, Any]:
     """Facts about a model or a file as plain values."""
-    if name.endswith(".safetensors") or "/" in name:
-        return {"file": str(Path(name)), **asdict(read_header(name)), "sha256": file_sha256(name)}
+    if is_path(name):
+        path = weight_file(name)
+        return {"file": str(path), **asdict(read_header(path)), "sha256": file_sha256(path)}
     info = model_info(name)
     return {
         **asdict(info),
         "halo": {f"x{scale}": halo for scale, halo in info.halo.items()},
         "weights": [
-            {"tag": w.tag, **{k: v for k, v in asdict(w).items() if k not in ("model", "tag")}} for w in info.weights
+            {"tag": w.tag, "place": place(w), **{k: v for k, v in asdict(w).items() if k not in ("model", "tag")}}
+            for w in info.weights
         ],
     }
 

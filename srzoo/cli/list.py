@@ -5,7 +5,10 @@ import json
 import sys
 from typing import Any
 
+from srzoo.hub import place
 from srzoo.registry import broken_plugins, list_models, model_info
+
+PLACES = {"package": "", "cache": " (from the Hub)", "hub": " (on the Hub)"}
 
 
 def add(commands: Any) -> None:
@@ -27,7 +30,12 @@ def row(name: str) -> dict[str, Any]:
         "parameters": info.parameters,
         "halo": {f"x{scale}": halo for scale, halo in info.halo.items()},
         "weights": [
-            {"tag": w.tag, "license": w.license, "metrics": {name: dict(scores) for name, scores in w.metrics.items()}}
+            {
+                "tag": w.tag,
+                "place": place(w),
+                "license": w.license,
+                "metrics": {name: dict(scores) for name, scores in w.metrics.items()},
+            }
             for w in info.weights
         ],
         "title": info.title,
@@ -63,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
             entry["name"],
             ", ".join(f"x{scale}" for scale in entry["scales"]),
             f"{entry['parameters']:,}",
-            ", ".join(w["tag"] for w in weights) or ("none needed" if not entry["parameters"] else "-"),
+            ", ".join(w["tag"] + PLACES[w["place"]] for w in weights)
+            or ("none needed" if not entry["parameters"] else "-"),
             " / ".join(f"{score:.2f}" for score in scores),
         )
     Console().print(table)
