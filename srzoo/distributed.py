@@ -1,8 +1,8 @@
-"""Several processes that train one model: started by torchrun, one process a device.
+"""Several processes that share one job: started by torchrun, one process a device.
 
-Each process takes its share of every batch. Gradients are summed in one flat reduction, weighted by samples, so
-shares of unequal size and branches that are idle at a step need no special case, and the result is that of one
-process with the whole batch (docs/decisions/0007).
+In training, each process takes its share of every batch. Gradients are summed in one flat reduction, weighted by
+samples, so shares of unequal size and branches that are idle at a step need no special case, and the result is that of
+one process with the whole batch (docs/decisions/0007).
 """
 
 import logging
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 LOGGER = logging.getLogger("srzoo")
 Thing = TypeVar("Thing")
+RESUME = "start the same command with --resume to go on from the last checkpoint"
+"""What to do when a process of a training run was lost."""
 
 
 class WorkerLost(RuntimeError):  # noqa: N818 - it names what happened
@@ -31,13 +33,15 @@ class World:
 
     rank: int = 0
     size: int = 1
+    if_lost: str = RESUME
+    """What the user is told to do when another process was lost."""
 
     @classmethod
-    def current(cls) -> "World":
+    def current(cls, if_lost: str = RESUME) -> "World":
         """The world this process is in: what `torch.distributed` was set up with, else this process alone."""
         if dist.is_available() and dist.is_initialized():
-            return cls(dist.get_rank(), dist.get_world_size())
-        return cls()
+            return cls(dist.get_rank(), dist.get_world_size(), if_lost)
+        return cls(if_lost=if_lost)
 
     @property
     def is_main(self) -> bool:
@@ -66,7 +70,7 @@ class World:
             return loss
         grads = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([*(grad.reshape(-1) for grad in grads), loss.reshape(1).float()])
-        with _told():
+        with _told(self.if_lost):
             dist.all_reduce(flat)
         start = 0
         for grad in grads:
@@ -78,7 +82,7 @@ class World:
     def share_weights(self, model: nn.Module) -> None:
         """Give every process the weights and buffers of the first."""
         if self.size > 1:
-            with _told():
+            with _told(self.if_lost):
                 for tensor in (*model.parameters(), *model.buffers()):
                     plain = tensor.contiguous()  # the reduction wants plain memory
                     dist.broadcast(plain, 0)
@@ -89,7 +93,7 @@ class World:
         if self.size == 1:
             return flag
         told = torch.tensor([float(flag)], device=device)
-        with _told():
+        with _told(self.if_lost):
             dist.all_reduce(told)
         return bool(told.item() > 0)
 
@@ -98,21 +102,27 @@ class World:
         if self.size == 1:
             return thing
         box = [thing]
-        with _told():
+        with _told(self.if_lost):
             dist.broadcast_object_list(box, 0)
         return box[0]
 
+    def gather(self, thing: Thing) -> list[Thing]:
+        """Every process's `thing`, in order of rank, in every process."""
+        if self.size == 1:
+            return [thing]
+        things: list[Thing] = [thing] * self.size
+        with _told(self.if_lost):
+            dist.all_gather_object(things, thing)
+        return things
+
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(if_lost: str) -> Iterator[None]:
     """Say in one sentence that another process has gone."""
     try:
         yield
     except RuntimeError as error:  # gloo and nccl have no exception of their own
-        told = (
-            f"another process of the run was lost ({_first_line(error)}); start the same command with --resume to go "
-            "on from the last checkpoint"
-        )
+        told = f"another process of the run was lost ({_first_line(error)}); {if_lost}"
         LOGGER.error("%s", told)  # now: a launcher may end this process before the error has come to its end
         raise WorkerLost(told) from error
 
@@ -127,7 +137,7 @@ def is_launched() -> bool:
 
 
 @contextmanager
-def joined_world(device: str = "auto", minutes: float = 24 * 60) -> Iterator[tuple[World, str]]:
+def joined_world(device: str = "auto", minutes: float = 24 * 60, if_lost: str = RESUME) -> Iterator[tuple[World, str]]:
     """Join the processes torchrun started, for the time of the block: the world, and this process's device.
 
     The backend is nccl where every process has a CUDA device of its own, gloo elsewhere. Started alone, a process
@@ -136,13 +146,14 @@ def joined_world(device: str = "auto", minutes: float = 24 * 60) -> Iterator[tup
     Args:
         device: "auto", "cuda" or "cpu"; with several processes, "auto" and "cuda" give each its own CUDA device.
         minutes: How long a process waits for the others before it gives up; one that has died is noticed at once.
+        if_lost: What the user is told to do when another process was lost.
 
     Raises:
         ValueError: If the device is none of these, or there are CUDA devices, but fewer than processes.
         WorkerLost: If another process cannot be reached.
     """
     if not is_launched():
-        yield World.current(), device
+        yield World.current(if_lost), device
         return
     local = int(os.environ.get("LOCAL_RANK", "0"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -166,7 +177,7 @@ def joined_world(device: str = "auto", minutes: float = 24 * 60) -> Iterator[tup
         LOGGER.error("%s", told)
         raise WorkerLost(told) from error
     try:
-        yield World.current(), f"cuda:{local}" if on_cuda else "cpu"
+        yield World.current(if_lost), f"cuda:{local}" if on_cuda else "cpu"
     except Exception:
         if not on_cuda:  # nccl would wait for the others, who may be waiting for this process
             dist.destroy_process_group()

@@ -1,5 +1,15 @@
-"""Scores of models on pairs of LR and HR images."""
+"""Scores of models on pairs of LR and HR images, and benchmarks of many models on many sets."""
 
+from srzoo.benchmark.drift import Check as Check
+from srzoo.benchmark.drift import check_result as check_result
+from srzoo.benchmark.page import page as page
+from srzoo.benchmark.published import PUBLISHED as PUBLISHED
+from srzoo.benchmark.published import Published as Published
+from srzoo.benchmark.published import find_published as find_published
+from srzoo.benchmark.result import BenchmarkResult as BenchmarkResult
+from srzoo.benchmark.rows import Mean as Mean
+from srzoo.benchmark.rows import Row as Row
+from srzoo.benchmark.runs import benchmark as benchmark
 from srzoo.benchmark.scoring import Score as Score
 from srzoo.benchmark.scoring import evaluate as evaluate
 from srzoo.benchmark.scoring import mean_psnr as mean_psnr

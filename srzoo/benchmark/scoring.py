@@ -64,6 +64,33 @@ def as_scored(image: Tensor) -> Tensor:
     return image[..., :3, :, :]
 
 
+def model_input(pair: Pair, channels: int, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
+    """LR as a model of `channels` channels takes it, and HR: both 1 c h w, float32 in [0, 1], on the device.
+
+    Raises:
+        ValueError: If the pair has other channels, and is not grey for an RGB model.
+    """
+    check_channels(channels, pair)
+    lr, hr = pair.lr_float.float()[None].to(device), pair.hr_float[None].to(device)
+    return lr.expand(-1, channels, -1, -1), hr  # grey as equal channels
+
+
+def comparable(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
+    """Both images (1 c h w) as they are scored: an RGB output as grey where HR is grey, of RGBA the RGB part.
+
+    Raises:
+        ValueError: If they are of different sizes or channels otherwise.
+    """
+    if hr.shape[1] == 1 and sr.shape[1] == 3:
+        sr = rgb_to_grey(sr)
+    if sr.shape != hr.shape:
+        raise ValueError(
+            f"sr has shape {tuple(sr.shape)} and hr {tuple(hr.shape)}; they must be equal "
+            "(crop hr to a multiple of the scale first)"
+        )
+    return as_scored(sr), as_scored(hr)
+
+
 @torch.inference_mode()
 def evaluate(
     model: Callable[..., Tensor],
@@ -104,15 +131,9 @@ def evaluate(
     scores = []
     try:
         for pair in pairs:
-            channels = model_channels(model, pair)
-            check_channels(channels, pair)
-            lr, hr = (image[None].to(device).float() / 255 for image in (pair.lr, pair.hr))
-            lr = lr.expand(-1, channels, -1, -1)  # grey as equal channels
+            lr, hr = model_input(pair, model_channels(model, pair), device)
             sr = call_model(model, lr, pair.scale).float()
-            if len(pair.hr) == 1 and sr.shape[1] == 3:
-                sr = rgb_to_grey(sr)
-            if sr.shape == hr.shape:  # else psnr tells both
-                sr, hr = as_scored(sr), as_scored(hr)
+            sr, hr = comparable(sr, hr)
             rule = protocol(pair.scale)
             scores.append(Score(pair.name, psnr(sr, hr, rule).item(), ssim(sr, hr, rule).item()))
     finally:

@@ -22,8 +22,8 @@ def pair(channels: int = 3, scale: int = 2, seed: int = 0) -> Pair:
     return Pair(f"image{seed}", imresize(hr, scale=1 / scale), hr, scale)
 
 
-def tiny(**overrides: int) -> srzoo.SRModel:
-    return srzoo.create_model("edsr_baseline_x2", width=4, num_blocks=1, **overrides)
+def tiny() -> srzoo.SRModel:
+    return srzoo.create_model("edsr_baseline_x2", width=4, num_blocks=1)
 
 
 PAPER = {  # Lim et al. 2017, table 3: bicubic
@@ -128,7 +128,7 @@ def test_an_output_of_the_wrong_size_is_an_error() -> None:
 @pytest.mark.usefixtures("as_users_call")
 def test_training_mode_is_given_back_as_it_was() -> None:
     model = tiny().train()
-    model.head.eval()  # frozen by its owner
+    model.get_submodule("head").eval()  # frozen by its owner
     before = {name: module.training for name, module in model.named_modules()}
     seen = []
     model.register_forward_hook(lambda module, *_: seen.append(module.training))

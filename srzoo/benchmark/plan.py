@@ -1,0 +1,247 @@
+"""What a benchmark will do: everything is found, opened and checked before anything runs."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+
+from srzoo.architecture import SRModel
+from srzoo.benchmark.entries import Entry, open_entries
+from srzoo.benchmark.published import Published, find_published
+from srzoo.data.benchmarks import ImageSet, find_set
+from srzoo.device import pick_device
+from srzoo.distributed import World
+from srzoo.metrics import PROTOCOLS, Protocol
+from srzoo.tta import dihedral, flips
+from srzoo.upscaling.upscaler import DEFAULT_TILE, Tta
+from srzoo.version import __version__
+
+Made = TypeVar("Made")
+GROUPS = {"none": None, "flips": flips, "x8": dihedral}
+ProtocolName = Literal["paper", "rgb", "y-rounded"]
+PROTOCOL_NAMES = ("paper", "rgb", "y-rounded")
+Report = Callable[[int, int, str], None]
+"""Called with (done, total, what) while sets are checked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How models are run and scored.
+
+    Args:
+        tta: "none", "flips" (mean of 4) or "x8" (mean of 8: EDSR+, MDSR+).
+        protocol: "paper" is each set's own (`Protocol.paper`; DIV2K: `Protocol.div2k`); "rgb" and "y-rounded" as
+            `srzoo.metrics.PROTOCOLS` has them.
+        path: "rgb", or "luma" for models that work on luma (`srzoo.data.pairs.luma_pair`).
+        tile: Largest side of a tile in LR pixels; tiles overlap by the model's receptive field.
+        limit: Only the first images of each set.
+
+    Raises:
+        ValueError: If a value is none of those.
+    """
+
+    tta: Tta = "none"
+    protocol: ProtocolName = "paper"
+    path: Literal["rgb", "luma"] = "rgb"
+    tile: int = DEFAULT_TILE
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("tta", GROUPS), ("protocol", PROTOCOL_NAMES), ("path", ("rgb", "luma"))):
+            if (value := getattr(self, key)) not in allowed:
+                raise ValueError(f"{key} is {value!r}; allowed are {', '.join(allowed)}")
+        if self.tile < 1:
+            raise ValueError(f"tile is {self.tile}; it must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit is {self.limit}; it must be at least 1")
+        if self.path == "luma" and self.protocol == "rgb":
+            raise ValueError("protocol rgb scores RGB, and path luma has none; take protocol paper or path rgb")
+
+    def rule(self, images: ImageSet) -> Callable[[int], Protocol]:
+        """Scale -> protocol for a set."""
+        return PROTOCOLS["div2k" if self.protocol == "paper" and images.protocol == "div2k" else self.protocol]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One model on one set at one scale."""
+
+    entry: Entry
+    images: ImageSet
+    scale: int
+    names: tuple[str, ...]
+    """Of the images to score."""
+    rule: Protocol
+    tta: Tta
+    published: Published | None
+    key: str
+    """Says all that the rows depend on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A benchmark that can be run; `plan_benchmark` makes it."""
+
+    settings: Settings
+    units: tuple[Unit, ...]
+    sets: tuple[ImageSet, ...]
+    device: torch.device
+    world: World
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The models, each once."""
+        return tuple({unit.entry.label: unit.entry for unit in self.units}.values())
+
+    @property
+    def num_images(self) -> int:
+        """Images to score, each counted for every model and scale."""
+        return sum(len(unit.names) for unit in self.units)
+
+    def describe(self) -> str:
+        """Models, sets, protocol and device in one line."""
+        asked = [entry.label for entry in self.entries if not entry.is_baseline]
+        scales = ", ".join(f"x{scale}" for scale in sorted({unit.scale for unit in self.units}))
+        rules = dict.fromkeys(str(unit.rule) for unit in self.units)
+        more = [f"tta {self.settings.tta}"] if self.settings.tta != "none" else []
+        more += ["path luma"] if self.settings.path == "luma" else []
+        more += [f"{self.world.size} processes"] if self.world.size > 1 else []
+        return "; ".join(
+            [
+                f"{', '.join(asked)} on {', '.join(images.name for images in self.sets)} at {scales}",
+                f"{self.num_images} images with bicubic's",
+                f"protocol {' | '.join(rules)}",
+                *more,
+                str(self.device),
+            ]
+        )
+
+
+def plan_benchmark(
+    models: str | Path | SRModel | Iterable[str | Path | SRModel],
+    sets: str | Path | Iterable[str | Path] = ("Set5", "Set14"),
+    *,
+    data: str | Path | None = None,
+    lr: str | Path | None = None,
+    scales: Iterable[int] | None = None,
+    settings: Settings | None = None,
+    device: str | torch.device = "auto",
+    baseline: bool = True,
+    fetch: bool = False,
+    report: Report | None = None,
+    world: World | None = None,
+) -> Job:
+    """A benchmark ready to run: every model was opened, every image decoded once.
+
+    Takes what `benchmark` takes; `world` are the processes that share the work, each of which makes the same plan.
+
+    Raises:
+        FileNotFoundError: If a model, a set or a folder is not there.
+        ValueError: If a set has problems (all are told), a model has no weights, or a setting is not allowed.
+    """
+    world = world or World.current()
+    settings = settings or Settings()
+
+    def find(fetched: bool) -> list[ImageSet]:
+        return [find_set(str(one), data, lr=lr, path=settings.path, fetch=fetched) for one in _each(sets)]
+
+    def prepare() -> tuple[list[ImageSet], list[Entry], torch.device, list[str]]:
+        found, chosen = find(False), pick_device(device)
+        entries = open_entries(
+            _each(models), None if scales is None else tuple(scales), luma=settings.path == "luma", baseline=baseline
+        )
+        return found, entries, chosen, _check(found, entries, settings, report) if world.is_main else []
+
+    if fetch:
+        _together(world, lambda: find(True) if world.is_main else None)
+    found, entries, chosen, fingerprints = _together(world, prepare)
+    units = _units(entries, found, world.share_object(fingerprints), settings, chosen)
+    return Job(settings=settings, units=units, sets=tuple(found), device=chosen, world=world)
+
+
+def _together(world: World, make: Callable[[], Made]) -> Made:
+    """What `make` gives; if it raises in one process, all raise that, and none waits for the others."""
+    made, trouble = None, None
+    try:
+        made = make()
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        trouble = error
+    if world.size == 1 and trouble is not None:
+        raise trouble
+    told = next((error for error in world.gather(trouble) if error is not None), None)
+    if told is not None:
+        raise told
+    return cast(Made, made)
+
+
+def _each(things: Any) -> list[Any]:
+    """One thing, or several, as a list."""
+    return [things] if isinstance(things, str | Path | SRModel) else list(things)
+
+
+def _check(sets: Sequence[ImageSet], entries: Sequence[Entry], settings: Settings, report: Report | None) -> list[str]:
+    """See that all can be scored; returns the sets' fingerprints."""
+    names = [images.name for images in sets]
+    if not sets:
+        raise ValueError("no set was given; name one, such as Set5")
+    if len(set(names)) < len(names):
+        raise ValueError(f"two sets have the same name ({', '.join(names)}); benchmark them one at a time")
+    scales = sorted({scale for entry in entries for scale in entry.scales})
+    for images in sets:
+        if settings.path == "luma" and images.protocol == "div2k":
+            raise ValueError(f"{images.name} is scored on RGB, and path luma has none; take path rgb")
+        images.check(scales, report)
+    return [images.fingerprint for images in sets]
+
+
+def _units(
+    entries: Sequence[Entry],
+    sets: Sequence[ImageSet],
+    fingerprints: Sequence[str],
+    settings: Settings,
+    device: torch.device,
+) -> tuple[Unit, ...]:
+    """Every model at each of its scales on every set, model by model."""
+    units = []
+    for entry in entries:
+        for images, fingerprint in zip(sets, fingerprints, strict=True):
+            for scale in entry.scales:
+                rule = settings.rule(images)(scale)
+                tta: Tta = "none" if entry.is_baseline else settings.tta
+                facts = {
+                    "srzoo": __version__,
+                    "torch": torch.__version__,
+                    "model": entry.to_json(),
+                    "set": [images.name, fingerprint],
+                    "scale": scale,
+                    "protocol": asdict(rule),
+                    "tta": tta,
+                    "path": settings.path,
+                    "tile": settings.tile,
+                    "device": device.type,
+                }
+                units.append(
+                    Unit(
+                        entry=entry,
+                        images=images,
+                        scale=scale,
+                        names=images.names[: settings.limit],
+                        rule=rule,
+                        tta=tta,
+                        published=_published(entry, images, scale, tta, settings),
+                        key=hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32],
+                    )
+                )
+    return tuple(units)
+
+
+def _published(entry: Entry, images: ImageSet, scale: int, tta: Tta, settings: Settings) -> Published | None:
+    """What was published for a model, where it is measured in the same way."""
+    method = {"none": entry.method, "x8": entry.ensemble_method}.get(tta)
+    if method is None or images.record is None or settings.protocol != "paper" or settings.limit is not None:
+        return None
+    return find_published(method, images.name, scale)

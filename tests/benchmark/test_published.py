@@ -1,0 +1,119 @@
+"""The figures as data are those that were published."""
+
+from pathlib import Path
+
+import pytest
+
+import srzoo
+from srzoo.benchmark.published import (
+    EDSR_PAPER,
+    EDSR_PAPER_DIV2K,
+    EDSR_README,
+    METHODS,
+    PUBLISHED,
+    TORCHSR,
+    find_published,
+    method_of,
+)
+from srzoo.data.benchmarks import BENCHMARKS
+
+
+def cell(text: str) -> tuple[float, float] | None:
+    psnr, _, ssim = text.partition(" / ")
+    return None if psnr.strip() == "-" else (float(psnr), float(ssim))
+
+
+def test_the_tables_are_those_of_the_authors_slides(data_dir: Path) -> None:
+    slides = data_dir.parent / "mission/edsr-slides.md"
+    if not slides.is_file():
+        pytest.skip("the authors' slides do not lie beside SRZOO_DATA, as mission/edsr-slides.md")
+    large, small, name = {}, {}, ""
+    for line in slides.read_text(encoding="utf-8").splitlines():
+        cells = [part.strip() for part in line.split("\t")]
+        if len(cells) == 11 and cells[1][1:] in ("2", "3", "4"):
+            name = cells[0].removesuffix(" validation") or name
+            for method, text in zip(METHODS, cells[2:], strict=True):
+                if cell(text):
+                    large[method, name, int(cells[1][1:])] = cell(text)
+        if len(cells) == 7 and cells[0].startswith("$\\times"):
+            for method, text in zip(
+                ("SRResNet (L2 loss)", "SRResNet (L1 loss)", "EDSR baseline", "MDSR baseline", "EDSR", "MDSR"),
+                cells[1:],
+                strict=True,
+            ):
+                small[method, "DIV2K", int(cells[0].strip("$").split()[1])] = cell(text)
+    assert len(large) == 15 * 9 - 15 + 4  # SRResNet was given at x4 only, and not for DIV2K
+    assert len(small) == 18
+    for source, table in ((EDSR_PAPER, large), (EDSR_PAPER_DIV2K, small)):
+        ours = {(row.method, row.set, row.scale): (row.psnr, row.ssim) for row in PUBLISHED if row.source == source}
+        assert ours == table
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "scale", "told"),
+    [
+        ("Bicubic", "Set5", 2, "33.66 / 0.9299"),
+        ("VDSR", "Urban100", 4, "25.18 / 0.7524"),
+        ("SRResNet", "B100", 4, "27.57 / 0.7354"),
+        ("EDSR", "DIV2K", 3, "31.26 / 0.9340"),
+        ("MDSR+", "Set14", 4, "28.82 / 0.7876"),
+        ("EDSR baseline", "DIV2K", 2, "34.55 / 0.9671"),
+        ("EDSR baseline", "Set5", 4, "32.09 / 0.8936"),
+        ("EDSR baseline", "Urban100", 2, "31.98"),
+    ],
+)
+def test_golden_figures(method: str, name: str, scale: int, told: str) -> None:
+    assert str(find_published(method, name, scale)) == told
+
+
+def test_what_was_not_published_is_not_made_up() -> None:
+    assert find_published("SRResNet", "Set5", 2) is None
+    assert find_published("EDSR", "Manga109", 2) is None
+
+
+def test_each_figure_has_a_source_once_and_a_set_that_is_known() -> None:
+    keys = [(row.method, row.set, row.scale, row.source) for row in PUBLISHED]
+    assert len(set(keys)) == len(keys)
+    assert {row.set for row in PUBLISHED} <= BENCHMARKS.keys()
+    for source in {row.source for row in PUBLISHED}:
+        assert source.address.startswith("https://")
+        assert source.title
+        assert source.where
+        assert source.protocol
+    assert {row.psnr for row in PUBLISHED if row.source == EDSR_README and row.method == "MDSR"} == {
+        34.92,
+        31.22,
+        29.24,
+    }
+    assert sum(row.source == TORCHSR for row in PUBLISHED) == 24
+
+
+@pytest.mark.parametrize(
+    ("name", "tta", "method"),
+    [
+        ("bicubic_x3", "none", "Bicubic"),
+        ("edsr_x4", "none", "EDSR"),
+        ("edsr_x4", "x8", "EDSR+"),
+        ("edsr_x4", "flips", None),
+        ("mdsr", "x8", "MDSR+"),
+        ("mdsr", "none", "MDSR"),
+        ("mdsr_baseline", "none", "MDSR baseline"),
+        ("edsr_baseline_x2", "none", "EDSR baseline"),
+        ("edsr_baseline_x2", "x8", None),
+        ("vdsr", "none", "VDSR"),
+        ("srcnn_x2", "none", "SRCNN"),
+    ],
+)
+def test_models_of_the_zoo_have_their_column(name: str, tta: str, method: str | None) -> None:
+    import torch
+
+    with torch.device("meta"):
+        assert method_of(srzoo.create_model(name), tta) == method
+
+
+def test_a_model_of_other_arguments_has_no_column() -> None:
+    assert method_of(srzoo.create_model("mdsr_baseline", num_blocks=1)) is None
+    assert method_of(srzoo.create_model("bicubic_x2", channels=1)) == "Bicubic"
+    nameless = srzoo.create_model("bicubic_x2")
+    nameless.name = ""
+    assert method_of(nameless) is None
