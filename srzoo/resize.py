@@ -68,6 +68,121 @@ def _resize_axis(x: Tensor, dim: int, num_out: int, scale: Fraction, border: Bor
     return out
 
 
+MAX_WHOLE = 32
+"""Largest factor shrunk in whole numbers."""
+BLOCK_ROWS, BLOCK_COLUMNS = 4, 16
+STRIP = 2**21
+"""Samples of the image that are worked on at a time, which keeps memory flat."""
+
+
+def whole_weights(scale: int) -> tuple[list[int], int, int]:
+    """Weights of bicubic shrinking by a whole factor, which are fractions: numerators, divisor, and the first tap.
+
+    Output sample i is the sum over k of `weights[k] * x[scale * i - first + k] / divisor`.
+
+    Returns:
+        The numerators, one a tap; what they are to be divided by; how far before `scale * i` the first tap lies.
+
+    Examples:
+        >>> whole_weights(2)
+        ([-3, -9, 29, 111, 111, 29, -9, -3], 256, 3)
+    """
+    first = 3 * scale // 2
+    unit = 2 * scale  # distances are counted in half pixels, of which the kernel's own unit has this many
+    weights = []
+    for tap in range(4 * scale - scale % 2):
+        x = abs(2 * (tap - first) - (scale - 1))
+        near = 3 * x**3 - 5 * x**2 * unit + 2 * unit**3
+        far = -(x**3) + 5 * x**2 * unit - 8 * x * unit**2 + 4 * unit**3
+        weights.append(near if x <= unit else far)
+    divisor = 2 * unit**3 * scale
+    common = math.gcd(divisor, *weights)
+    return [weight // common for weight in weights], divisor // common, first
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _bands(scale: int, num_out: int) -> Tensor:
+    """Matrices that add up to the weights of `num_out` neighbours: (matrices, num_out, taps of them all), on the CPU.
+
+    In float32 no number has more than 8 bits, so that products are exact whatever precision (bfloat16, TF32) the user
+    has allowed matrix products; their sums have less than 24. Larger factors need float64, which nothing reduces.
+    """
+    weights, _, _ = whole_weights(scale)
+    fits = 128 * sum(map(abs, weights)) < 2**24 and max(map(abs, weights)) < 2**14
+    parts = torch.tensor([weights], dtype=torch.float32 if fits else torch.float64, device="cpu")
+    if fits and parts.abs().max() > 256:
+        high = (parts / 128).round() * 128
+        parts = torch.cat([high, parts - high])
+    bands = parts.new_zeros(len(parts), num_out, (num_out - 1) * scale + len(weights))
+    for i in range(num_out):
+        bands[:, i, i * scale : i * scale + len(weights)] = parts
+    return bands
+
+
+def _stretch(x: Tensor, dim: int, start: int, stop: int, border: Border) -> Tensor:
+    """Samples from `start` to `stop` of an axis, which may lie beyond both ends; a copy if they do."""
+    size = x.shape[dim]
+    parts = [x.narrow(dim, max(start, 0), min(stop, size) - max(start, 0))]
+    for first, last in ((start, 0), (size, stop)):
+        if first < last:
+            index = torch.arange(first, last, device="cpu")
+            if border == "symmetric":
+                index = index % (2 * size)
+                index = torch.where(index < size, index, 2 * size - 1 - index)
+            parts.insert(0 if first < 0 else 2, x.index_select(dim, index.clamp(0, size - 1)))
+    return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
+
+
+def _divide(sums: Tensor, divisor: int) -> Tensor:
+    """Sums of products over the divisor, in place: rounded half up, to -128 to 127.
+
+    The quarter keeps a whole quotient from being floored to the one below it by the rounding of the product.
+    """
+    return sums.add_(divisor // 2 + 0.25).mul_(1 / divisor).floor_().clamp_(-128, 127)
+
+
+def _products(windows: Tensor, bands: Tensor, *, left: bool) -> Tensor:
+    """Batched matrix product of each window with the sum of the bands, put on its left or (transposed) on its right."""
+    stacked = bands.flatten(0, 1).expand(len(windows), -1, -1)  # of one product the window is read once
+    out = torch.bmm(stacked, windows) if left else torch.bmm(windows, stacked.mT)
+    if len(bands) == 1:
+        return out
+    high, low = out.chunk(2, 1 if left else 2)
+    return high + low
+
+
+def _shrink_bytes(image: Tensor, scale: int, border: Border) -> Tensor:
+    """A uint8 image shrunk by a whole factor: sums of whole numbers, so exact, and halves are rounded up.
+
+    All output samples share their taps, so that blocks of 4 rows, then of 16 columns, are matrix products. The samples
+    are centred, from -128 to 127, which keeps the sums of factor 8 within float32.
+    """
+    height, width = image.shape[-2:]
+    x = image.reshape(-1, height, width).transpose(0, 1)
+    num_rows, num_columns = -(-height // scale), -(-width // scale)
+    _, divisor, first = whole_weights(scale)
+    down, across = (_bands(scale, size) for size in (BLOCK_ROWS, BLOCK_COLUMNS))
+    move_down, move_across = BLOCK_ROWS * scale, BLOCK_COLUMNS * scale
+    rows_in, columns_in = down.shape[-1], across.shape[-1]
+    padded = (-(-num_columns // BLOCK_COLUMNS) - 1) * move_across + columns_in
+    most = max(1, STRIP // (x.shape[1] * padded * move_down))
+    strips = []
+    for row in range(0, num_rows, most * BLOCK_ROWS):
+        blocks = min(most, -(-(num_rows - row) // BLOCK_ROWS))
+        top = row * scale - first
+        strip = _stretch(x, 0, top, top + (blocks - 1) * move_down + rows_in, border)
+        strip = _stretch(strip, 2, -first, padded - first, border)  # a copy, since the first tap is outside
+        part = strip.bitwise_xor_(128).view(torch.int8).to(down.dtype).flatten(1)
+        part = _products(part.unfold(0, rows_in, move_down).mT, down, left=True)
+        part = _divide(part, divisor).view(-1, padded)
+        part = _products(part.unfold(1, columns_in, move_across).transpose(0, 1), across, left=False)
+        part = _divide(part, divisor).to(torch.int8).transpose(0, 1)
+        strips.append(part.reshape(blocks * BLOCK_ROWS, x.shape[1], -1)[..., :num_columns])
+    out = torch.cat(strips)[:num_rows].transpose(0, 1).contiguous()
+    return out.view(torch.uint8).bitwise_xor_(128).view(*image.shape[:-2], num_rows, num_columns)
+
+
 def upsample_kernel(scale: int) -> Tensor:
     """Weights of bicubic upsampling by a whole factor: phase k of each pixel sums pixels -2 to 2 by row k.
 
@@ -105,6 +220,12 @@ def _factors(
     return [(math.ceil(n * factor), factor) for n in shape]
 
 
+def _is_whole(factor: Fraction, image: Tensor) -> bool:
+    """Whether an image is shrunk by `_shrink_bytes`; traced graphs keep the sums that any size can go through."""
+    here = image.device.type == "cpu" and not torch.compiler.is_compiling()
+    return here and factor.denominator == 1 and 2 <= factor <= MAX_WHOLE
+
+
 def imresize(
     image: Shaped[Tensor, "*batch h w"],
     *,
@@ -115,7 +236,9 @@ def imresize(
     """Image resized by MATLAB's bicubic rule, up or down, with antialiasing when it shrinks.
 
     A uint8 image gives uint8, rounded half up after each pass (the smaller factor first, height first when
-    equal), as MATLAB does; a floating-point image gives the same dtype, neither rounded nor clamped.
+    equal), as MATLAB does; a floating-point image gives the same dtype, neither rounded nor clamped. Shrinking uint8
+    by a whole factor up to 32 is done in whole numbers on a CPU, so it is exact whatever the settings of torch
+    (autocast, reduced precision). MATLAB's float64 is as exact, except on halves at 6, 10, 12 and such.
 
     Args:
         image: uint8, or floating point of any range; height and width last, any leading axes, any device.
@@ -143,6 +266,9 @@ def imresize(
 
     height, width = image.shape[-2:]
     (rows, scale_h), (columns, scale_w) = _factors((height, width), scale, size)
+    if is_bytes and scale_h == scale_w and _is_whole(1 / scale_h, image):
+        with torch.autocast("cpu", enabled=False):
+            return _shrink_bytes(image, int(1 / scale_h), border)
     passes = [(-2, rows, scale_h), (-1, columns, scale_w)]
     passes.sort(key=lambda axis: axis[2])  # stable: height first when the factors are equal
     half = image.dtype in (torch.float16, torch.bfloat16)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from srzoo.resize import imresize, pad_symmetric, upsample_kernel
+from srzoo.resize import MAX_WHOLE, Border, _bands, _divide, imresize, pad_symmetric, upsample_kernel, whole_weights
 
 
-def reference_cubic(x: float) -> float:
+def reference_cubic(x: float | Fraction) -> float | Fraction:
     x = abs(x)
     if x <= 1:
         return 1.5 * x**3 - 2.5 * x**2 + 1
@@ -231,3 +231,113 @@ def test_upsample_kernel_is_what_imresize_does_to_a_pulse(scale: int) -> None:
     pulse[0, 4] = 1
     spread = imresize(pulse, size=(1, 9 * scale)).view(9, scale)  # each pixel's phases
     torch.testing.assert_close(upsample_kernel(scale), spread[2:7].flip(0).T)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 5, 7, 8, 9, 15, 16, MAX_WHOLE])
+@pytest.mark.parametrize("border", ["symmetric", "replicate"])
+def test_whole_factors_are_the_float64_rule_at_any_shape(scale: int, border: Border) -> None:
+    rng = np.random.default_rng(scale)
+    for height, width in ((1, 1), (2, 7), (scale, 3 * scale), (9 * scale + 1, 17 * scale + 2)):
+        image = rng.integers(0, 256, (height, width), dtype=np.uint8)
+        image[rng.random(image.shape) < 0.3] = 255
+        image[rng.random(image.shape) < 0.3] = 0
+        expected = reference_imresize(image, scale=1 / scale, border=border)
+        out = imresize(torch.from_numpy(image), scale=Fraction(1, scale), border=border)
+        np.testing.assert_array_equal(out.numpy(), expected)
+
+
+@pytest.mark.parametrize("scale", [6, 12])
+def test_halves_of_even_factors_that_are_no_power_of_two_are_exact_too(scale: int) -> None:
+    """float64 cannot hold these weights, so that its rounding decides on halves."""
+    weights, divisor, first = whole_weights(scale)
+    taps = np.arange(len(weights)) - first + 3 * scale
+    columns = np.random.default_rng(0).integers(0, 256, (6 * scale, 100_000), dtype=np.int64)
+    sums = np.tensordot(weights, columns[taps], 1)
+    ties = (sums % divisor == divisor // 2) & (sums > 0) & (sums < 255 * divisor)
+    assert ties.any()
+    tied = columns[:, ties][:, :20]
+    wide = torch.from_numpy(tied.astype(np.uint8).repeat(9 * scale, 1))  # away from the others, width changes nothing
+    out = imresize(wide, scale=Fraction(1, scale))[3].view(-1, 9)[:, 4]
+    np.testing.assert_array_equal(out.numpy(), sums[ties][:20] // divisor + 1)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 5, 6, 7, 8, 9])
+def test_float32_divides_every_possible_sum_exactly(scale: int) -> None:
+    weights, divisor, _ = whole_weights(scale)
+    largest = 128 * sum(map(abs, weights))
+    assert largest + divisor < 2**24
+    sums = torch.arange(-largest, largest + 1)
+    exact = torch.div(sums + divisor // 2, divisor, rounding_mode="floor").clamp_(-128, 127)
+    assert torch.equal(_divide(sums.float(), divisor), exact.float())
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_exact_halves_are_rounded_up(scale: int) -> None:
+    weights, divisor, first = whole_weights(scale)
+    rng = np.random.default_rng(0)
+    columns = rng.integers(0, 256, (200_000, len(weights)), dtype=np.int64)
+    sums = columns @ np.array(weights)
+    ties = columns[(sums % divisor == divisor // 2) & (sums > 0) & (sums < 255 * divisor)][:50]
+    assert len(ties) > 1
+    side = scale * 8
+    image = np.zeros((side, len(ties)), np.uint8)
+    image[4 * scale - first : 4 * scale - first + len(weights)] = ties.T
+    out = imresize(torch.from_numpy(image), size=(8, len(ties)))  # the width stays
+    np.testing.assert_array_equal(out[4].numpy(), ties @ np.array(weights) // divisor + 1)
+    wide = torch.from_numpy(image.repeat(side, axis=1))
+    shrunk = imresize(wide, scale=Fraction(1, scale))[4].view(len(ties), 8)
+    assert torch.equal(shrunk[:, 3:5], out[4][:, None].expand(-1, 2))
+
+
+@pytest.mark.parametrize("scale", range(2, MAX_WHOLE + 1))
+def test_whole_weights_are_those_of_the_kernel(scale: int) -> None:
+    weights, divisor, first = whole_weights(scale)
+    assert sum(weights) == divisor
+    middle = Fraction(scale - 1, 2)
+    for tap in range(len(weights)):
+        exact = reference_cubic(Fraction(tap - first - middle) / scale) / scale
+        assert weights[tap] / divisor == pytest.approx(float(exact), abs=1e-15)
+    assert sum(weights[tap] * (tap - first - middle) for tap in range(len(weights))) == 0
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8, 9, 10])
+def test_bands_add_up_and_are_exact_in_bfloat16_or_float64(scale: int) -> None:
+    weights, _, _ = whole_weights(scale)
+    bands = _bands(scale, 3)
+    for row in range(3):
+        assert bands.sum(0)[row, row * scale :][: len(weights)].tolist() == weights
+    for band in bands:
+        assert band.dtype == torch.float64 or torch.equal(band.bfloat16().float(), band)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_reduced_precision_changes_no_pixel(scale: int) -> None:
+    image = torch.randint(0, 256, (3, 9 * scale, 33 * scale), dtype=torch.uint8)
+    expected = imresize(image, scale=Fraction(1, scale))
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+            out = imresize(image, scale=Fraction(1, scale))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.equal(out, expected)
+
+
+def test_layouts_and_leading_axes_give_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = torch.randint(0, 256, (2, 3, 70, 41), dtype=torch.uint8)
+    out = imresize(image, scale=0.5)
+    assert out.shape == (2, 3, 35, 21)
+    assert out.is_contiguous()
+    assert torch.equal(imresize(image.to(memory_format=torch.channels_last), scale=0.5), out)
+    assert torch.equal(imresize(image[0].permute(1, 2, 0).contiguous().permute(2, 0, 1), scale=0.5), out[0])
+    assert torch.equal(imresize(image[1, 2], scale=0.5), out[1, 2])
+    monkeypatch.setattr("srzoo.resize.STRIP", 1)
+    assert torch.equal(imresize(image, scale=0.5), out)
+
+
+def test_whole_factors_leave_the_image_as_it_was() -> None:
+    image = torch.randint(0, 256, (3, 40, 40), dtype=torch.uint8)
+    before = image.clone()
+    imresize(image, scale=0.5).zero_()
+    assert torch.equal(image, before)

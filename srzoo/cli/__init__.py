@@ -1,4 +1,4 @@
-"""The command line: `srzoo upscale`, `list`, `info`, `train`; one file a subcommand."""
+"""The command line: `srzoo upscale`, `benchmark`, `train` and so on; one file a subcommand."""
 
 import argparse
 import difflib
@@ -9,6 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from srzoo.version import __version__
+
+
+LIGHTER = {"train": "a smaller --batch-size or --patch-size", "downscale": "--workers 1", "convert": "a larger machine"}
+"""Subcommand -> what takes less memory; of the others it is `--tile`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,12 +39,12 @@ def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParse
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every subcommand; each sets `run`, which takes the arguments and returns the exit code."""
-    from srzoo.cli import info, list, train, upscale
+    from srzoo.cli import benchmark, compare, convert, downscale, info, list, train, upscale
 
     parser = _Parser(prog="srzoo", description="The model zoo for single-image super-resolution.")
     parser.add_argument("--version", action="version", version=f"srzoo {__version__}")
     commands = parser.add_subparsers(metavar="command", required=True)
-    for module in (upscale, list, info, train):
+    for module in (upscale, list, info, benchmark, compare, train, downscale, convert):
         module.add(commands)
     return parser
 
@@ -50,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A mistake is told in one sentence on standard error; with `SRZOO_TRACEBACK` set, the traceback comes too.
     """
-    logging.basicConfig(format="srzoo: %(message)s", level=logging.INFO)
+    logging.basicConfig(format="srzoo: %(message)s")
+    logging.getLogger("srzoo").setLevel(logging.INFO)  # not the root: the Hub's client logs its requests there
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)
@@ -66,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if os.environ.get("SRZOO_TRACEBACK") or (isinstance(error, RuntimeError) and not is_memory):
             raise
-        smaller = "a smaller --batch-size or --patch-size" if args.run.__module__.endswith("train") else "--tile"
-        hint = f"; there is not enough memory, try {smaller}" if is_memory else ""
+        command = args.run.__module__.rpartition(".")[2]
+        hint = f"; there is not enough memory, try {LIGHTER.get(command, '--tile')}" if is_memory else ""
         sys.stderr.write(f"srzoo: {str(error) or type(error).__name__}{hint}\n")
         return 2

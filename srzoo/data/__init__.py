@@ -17,6 +17,8 @@ from srzoo.data.folders import Folders as Folders
 from srzoo.data.folders import ImageFolder as ImageFolder
 from srzoo.data.folders import find_images as find_images
 from srzoo.data.hub_datasets import hub_folder as hub_folder
+from srzoo.data.lr_images import LRImages as LRImages
+from srzoo.data.lr_images import downscale_images as downscale_images
 from srzoo.data.pairs import Pair as Pair
 from srzoo.data.pairs import luma_pair as luma_pair
 from srzoo.data.pairs import pairs_from_hr as pairs_from_hr
