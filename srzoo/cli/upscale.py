@@ -44,7 +44,9 @@ def add(commands: Any) -> None:
     parser.add_argument("inputs", nargs="+", metavar="IN", help="image file or folder")
     parser.add_argument("-o", "--output", metavar="OUT", help="file (for one image) or existing folder to write to")
     parser.add_argument(
-        "--model", help="model name, weight file, or folder of a run (default: edsr_baseline at --scale, or x4)"
+        "--model",
+        help="model name, weight file, folder of a run, or hf-hub:owner/name@revision (default: edsr_baseline at "
+        "--scale, or x4)",
     )
     parser.add_argument("--scale", type=int, help="upscaling factor")
     parser.add_argument(
