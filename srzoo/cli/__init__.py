@@ -10,9 +10,8 @@ from typing import NoReturn
 
 from srzoo.version import __version__
 
-
-LIGHTER = {"train": "a smaller --batch-size or --patch-size", "downscale": "--workers 1", "convert": "a larger machine"}
-"""Subcommand -> what takes less memory; of the others it is `--tile`."""
+LIGHTER = {"train": "a smaller --batch-size or --patch-size", "downscale": "--workers 1"}
+"""Subcommand -> what takes less memory; for the others it is `--tile`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A mistake is told in one sentence on standard error; with `SRZOO_TRACEBACK` set, the traceback comes too.
     """
-    logging.basicConfig(format="srzoo: %(message)s")
-    logging.getLogger("srzoo").setLevel(logging.INFO)  # not the root: the Hub's client logs its requests there
+    logging.basicConfig(format="srzoo: %(message)s", level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each request of the Hub's client
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)
