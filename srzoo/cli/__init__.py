@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
+from srzoo.cli.plain import plain_lines
 from srzoo.version import __version__
 
 LIGHTER = {"train": "a smaller --batch-size or --patch-size", "downscale": "--workers 1"}
@@ -53,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A mistake is told in one sentence on standard error; with `SRZOO_TRACEBACK` set, the traceback comes too.
     """
-    logging.basicConfig(format="srzoo: %(message)s", level=logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each request of the Hub's client
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.name == "srzoo" or record.levelno >= logging.WARNING)
+    logging.basicConfig(format="srzoo: %(message)s", level=logging.INFO, handlers=[handler])
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)
@@ -72,5 +74,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         command = args.run.__module__.rpartition(".")[2]
         hint = f"; there is not enough memory, try {LIGHTER.get(command, '--tile')}" if is_memory else ""
-        sys.stderr.write(f"srzoo: {str(error) or type(error).__name__}{hint}\n")
+        sys.stderr.write(f"srzoo: {plain_lines(str(error)) or type(error).__name__}{hint}\n")
         return 2

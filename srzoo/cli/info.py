@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from srzoo.cli.plain import plain
 from srzoo.hub import place
 from srzoo.registry import is_path, model_info, weight_file
 from srzoo.weights import file_sha256, read_header
@@ -42,7 +43,7 @@ def _lines(value: Any, indent: str = "") -> list[str]:
     """Nested values as indented lines."""
     lines: list[str] = []
     for key, item in value.items():
-        label = f"{indent}{str(key).replace('_', ' ')}"
+        label = f"{indent}{plain(str(key)).replace('_', ' ')}"
         if isinstance(item, dict) and item:
             lines += [label, *_lines(item, indent + "  ")]
         elif isinstance(item, list | tuple) and item and isinstance(item[0], dict):
@@ -57,7 +58,7 @@ def _lines(value: Any, indent: str = "") -> list[str]:
                 if isinstance(item, int)
                 else str(item)
             )
-            lines.append(f"{label}: {text}")
+            lines.append(f"{label}: {plain(text)}")
     return lines
 
 
