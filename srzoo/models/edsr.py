@@ -72,10 +72,10 @@ ARCH = Architecture(
             model="edsr_baseline_x2",
             tag="photos",
             file="edsr_baseline_x2.photos.safetensors",
-            sha256="2d5ed99aa0c5e1936cf47beec6170c9b6df5aeb5841096bcfbc925c52fc1ff6b",
+            sha256="207f771ada6f5344c96f2cb04c4742ddd973610bc9c38f3ae6be98e0318cbe6d",
             license="CC-BY-SA-4.0",
             source="srzoo, trained on 948 crops of 471 freely licensed photographs",
-            metrics={"Set5": {"x2": 37.4177}, "Set14": {"x2": 32.8881}},
+            metrics={"Set5": {"x2": 37.6304}, "Set14": {"x2": 33.0491}},
         ),
         Weights(
             model="edsr_baseline_x3",
