@@ -86,7 +86,7 @@ class Weights:
     source: str
     """Who trained them, on what."""
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Measured Y-PSNR in dB by `Protocol.paper`: set -> scale -> mean, such as `{"Set5": {"x2": 37.42}}`."""
+    """Measured Y-PSNR in dB by `Protocol.paper`: set -> scale -> mean, such as `{"Set5": {"x2": 37.63}}`."""
     package: str = "srzoo.pretrained"
     """Package or folder inside one that holds the file, as `importlib.resources.files` takes it."""
     hub: str = ""

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from srzoo.cli.plain import plain
 from srzoo.report import Comparison, Crop, ImageResult, compare
 from srzoo.report.comparison import NUM_CROPS
 from srzoo.report.embed import EMBED_PIXELS
@@ -58,6 +59,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="images of more pixels are shown reduced on the page, their parts never (default: %(default)s)",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a page and a figure that exist")
     parser.add_argument("--quiet", action="store_true", help="only errors")
     parser.add_argument("--json", action="store_true", help="machine-readable result")
     parser.set_defaults(run=run)
@@ -90,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
             tta=args.tta,
             tile=args.tile,
             embed_pixels=args.embed_pixels,
+            overwrite=args.overwrite,
             progress=tell,
         )
     if args.json:
@@ -108,10 +111,10 @@ def _progress(args: argparse.Namespace) -> Iterator[Callable[[ImageResult, int, 
 
     def line(result: ImageResult, done: int, images: int) -> None:
         if result.error is not None:
-            sys.stderr.write(f"srzoo: {result.name}: {result.error}\n")
+            sys.stderr.write(f"srzoo: {plain(f'{result.name}: {result.error}')}\n")
         elif show:
             scores = ", ".join(f"{label} {entry}" for label, entry in result.scores.items())
-            print(f"{done}/{images} {result.name}{': ' if scores else ''}{scores}", flush=True)
+            print(f"{done}/{images} {plain(result.name + (': ' if scores else '') + scores)}", flush=True)
 
     if not (show and sys.stderr.isatty()):
         yield line
@@ -133,12 +136,12 @@ def _tell(found: Comparison) -> None:
     """Mean scores, and what was written."""
     means = found.means()
     if means and len(found.images) > 1:
-        print("mean: " + ", ".join(f"{label} {entry}" for label, entry in means.items()))
+        print(plain("mean: " + ", ".join(f"{label} {entry}" for label, entry in means.items())))
     if means:
         print(f"PSNR / SSIM by the papers' protocol: {found.protocol}")
     for path in (found.page, found.grid):
         if path is not None:
-            print(f"{path} ({Path(path).stat().st_size / 1e6:.1f} MB)")
+            print(f"{plain(str(path))} ({Path(path).stat().st_size / 1e6:.1f} MB)")
 
 
 def as_json(found: Comparison) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Compare models on images: scores, a page with sliders, a figure."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srzoo.image import check_writable
 from srzoo.metrics import Protocol, psnr, ssim
 from srzoo.metrics.ssim import WINDOW
 from srzoo.report.crops import Crop, disagreement, find_crops
@@ -19,6 +17,7 @@ from srzoo.report.embed import EMBED_PIXELS
 from srzoo.report.figure import Figure
 from srzoo.report.inputs import Source, find_sources, load
 from srzoo.report.methods import BICUBIC, Method, Models, open_methods
+from srzoo.report.outputs import check_figure, check_page
 from srzoo.report.page import Page
 from srzoo.report.views import Entry, ImageResult, Views
 from srzoo.upscaling.upscaler import DEFAULT_TILE, Tta
@@ -79,12 +78,13 @@ def compare(
     tta: Tta = "none",
     tile: int = DEFAULT_TILE,
     embed_pixels: int = EMBED_PIXELS,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """What models make of images, side by side: scores, and a page and a figure if they are asked for.
 
-    One image is in memory at a time. A bad image does not stop the others: its result has an `error`. Files are
-    written whole or not at all, and not if every image failed.
+    One image is in memory at a time, and the figure as it grows. A bad image does not stop the others: its result has
+    an `error`. Files are written whole or not at all, and not if every image failed.
 
     Args:
         images: LR image or folder of them; HR images with `from_hr`; None to take those of `hr`.
@@ -94,18 +94,21 @@ def compare(
         from_hr: `images` are HR images, from which LR is made by `imresize`.
         scale: Upscaling factor; None takes that of the models.
         page: HTML file to write: one file that holds its images and loads nothing.
-        grid: Image file to write the figure to.
+        grid: Image file to write the figure to, not in a folder of images that is read.
         crops: How many parts to choose where the methods differ most, or the parts themselves, in HR pixels.
         limit: Most images to take.
         device: As `Upscaler` takes it.
         tta: As `Upscaler` takes it; for the models, not for bicubic.
         tile: As `Upscaler` takes it.
         embed_pixels: Larger images are shown reduced to about so many pixels on the page; crops never are.
+        overwrite: Replace a page and a figure that exist; the images that are read are never replaced.
         progress: Called after each image.
 
     Raises:
         FileNotFoundError: If an input, or the folder of an output, does not exist.
-        ValueError: If a model is unknown, the models do not share a scale, or an option is out of range.
+        FileExistsError: If an output exists, and `overwrite` was not given.
+        ValueError: If a model is unknown, the models do not share a scale, an option is out of range, an output is one
+            of the images, or the figure gets larger than its format holds.
 
     Examples:
         >>> import tempfile, numpy
@@ -116,8 +119,9 @@ def compare(
         >>> found.methods, found.page.name, round(found.images[0].scores["bicubic"].ssim) in (0, 1)
         (('bicubic', 'bicubic_x2'), 'photo.html', True)
     """
-    page = None if page is None else check_page(page)
-    grid = None if grid is None else check_writable(grid, "RGB")
+    inputs = [given for given in (images, hr) if given is not None]
+    page = None if page is None else check_page(page, inputs, overwrite=overwrite)
+    grid = None if grid is None else check_figure(grid, inputs, overwrite=overwrite)
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; it must be at least 1")
     if embed_pixels < 1:
@@ -135,6 +139,8 @@ def compare(
         for source in sources:
             result = _compare_one(source, methods, scale, crops, [x for x in (sheet, figure) if x is not None])
             results.append(result)
+            if figure is not None and grid is not None:
+                figure.check_fits(grid)
             if progress is not None:
                 progress(result, len(results), len(sources))
         found = Comparison(scale, labels, protocol, tuple(results), page, grid)
@@ -146,24 +152,6 @@ def compare(
         if figure is not None and grid is not None:
             figure.write(grid)
     return found
-
-
-def check_page(path: str | Path) -> Path:
-    """The path, if a page can be written there.
-
-    Raises:
-        ValueError: If it does not end in .html or .htm.
-        FileNotFoundError: If the folder does not exist.
-        PermissionError: If it is not writable.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"{path} is no name of a page; end it in .html (figures go to grid, --grid)")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"output folder {path.parent} does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"output folder {path.parent} is not writable")
-    return path
 
 
 def _compare_one(

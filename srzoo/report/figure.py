@@ -19,6 +19,8 @@ LINE = 28
 INK, QUIET = "#1b1c1f", "#5c6068"
 MARKS = ("#e02020", "#1565d8", "#0e8a4f", "#b45309", "#7c3aed")
 FORMAT_OPTIONS = {"PNG": {"optimize": True}, "JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+MOST_SIDE = {"JPEG": 65500, "WEBP": 16383}
+"""Format -> most pixels on a side that it holds."""
 PHOTO_SHARE = 1.6
 """Most width of the photo, relative to that of the cells."""
 SPLIT = 3
@@ -35,15 +37,33 @@ class Figure:
         """Add a block for an image."""
         self.blocks.append(draw_block(views))
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return max(block.width for block in self.blocks), sum(block.height for block in self.blocks)
+
+    def check_fits(self, path: str | Path) -> None:
+        """Nothing, if a file of that name can hold what was added.
+
+        Raises:
+            ValueError: If its format holds no picture of that size.
+        """
+        kind = FORMATS[Path(path).suffix.lower()]
+        if self.blocks and max(self.size) > MOST_SIDE.get(kind, max(self.size)):
+            width, height = self.size
+            num = len(self.blocks)
+            raise ValueError(
+                f"{path} would have {width}x{height} pixels with {num} image{'s' if num > 1 else ''}, but {kind} holds "
+                f"{MOST_SIDE[kind]} on a side; end its name in .png, or take fewer images (limit, --limit)"
+            )
+
     def write(self, path: str | Path) -> None:
         """Write the figure whole or not at all.
 
         Raises:
             OSError: If the folder cannot be written to.
         """
-        width = max(block.width for block in self.blocks)
-        height = sum(block.height for block in self.blocks)
-        page = Image.new("RGB", (width, height), "white")
+        page = Image.new("RGB", self.size, "white")
         top = 0
         for block in self.blocks:
             page.paste(block, (0, top))
@@ -151,7 +171,8 @@ def _caption(
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int | float) -> str:
-    """The text, or as much of it as fits, with dots."""
+    """The text in one line, or as much of it as fits, with dots."""
+    text = "".join(one if one.isprintable() else " " for one in text)
     if font.getlength(text) <= room:
         return text
     while text and font.getlength(text + "...") > room:

@@ -5,13 +5,13 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), Math.max(low,
 const MOST_ZOOM = 16;
 
 class Picture {
-  constructor(section) {
+  constructor(section, room) {
     this.section = section;
     this.find = (selector) => section.querySelector(selector);
     this.all = (selector) => [...section.querySelectorAll(selector)];
-    const script = this.find("script");
-    this.data = JSON.parse(script.textContent);
-    script.remove(); // the text is parsed: free its memory
+    this.room = room; // width of the section in CSS pixels
+    this.data = JSON.parse(this.find("script.data").textContent);
+    this.views = null; // until it loads
     this.stage = this.find(".stage");
     this.divider = this.find(".divider");
     this.tiles = this.all(".tile");
@@ -25,10 +25,20 @@ class Picture {
     this.showPart(0);
   }
 
+  /** The bitmaps, when the section comes near: a page may hold many large images. */
+  load() {
+    if (this.views) return;
+    const script = this.find("script.views");
+    this.views = JSON.parse(script.textContent);
+    script.remove(); // the text is parsed: free its memory
+    this.draw();
+  }
+
+  /** Everything but the bitmaps, so that the section has its height and links to those below it arrive. */
   build() {
-    const { views, crops } = this.data;
+    const { labels, crops } = this.data;
     for (const side of ["left", "right"]) {
-      for (const view of views) this.find(`.pick-${side}`).add(new Option(view.label));
+      for (const label of labels) this.find(`.pick-${side}`).add(new Option(label));
     }
     const parts = this.find(".parts");
     crops.forEach((_, i) => {
@@ -38,7 +48,7 @@ class Picture {
       parts.append(button);
       this.find(".frames").append(document.createElement("i"));
     });
-    if (!this.data.views.some((view) => view.errors)) this.find("[data-mode=errors]").parentElement.hidden = true;
+    if (!this.data.errors.includes(true)) this.find("[data-mode=errors]").parentElement.hidden = true;
   }
 
   listen() {
@@ -58,7 +68,10 @@ class Picture {
     }
     this.listenToDivider();
     for (const tile of this.tiles) this.listenToTile(tile);
-    new ResizeObserver(() => this.draw()).observe(this.section);
+    new ResizeObserver(([entry]) => {
+      this.room = entry.contentRect.width;
+      this.draw();
+    }).observe(this.section);
   }
 
   listenToDivider() {
@@ -85,7 +98,7 @@ class Picture {
       };
       const digit = /^(?:Digit|Numpad)([1-9])$/.exec(event.code);
       if (event.key in targets) this.moveTo(targets[event.key]);
-      else if (digit && digit[1] <= this.data.views.length) this.choose(event.shiftKey ? "left" : "right", digit[1] - 1);
+      else if (digit && digit[1] <= this.data.labels.length) this.choose(event.shiftKey ? "left" : "right", digit[1] - 1);
       else return;
       event.preventDefault();
     });
@@ -93,22 +106,34 @@ class Picture {
 
   listenToTile(tile) {
     const pixel = () => this.view.width / tile.clientWidth; // HR pixels in a CSS pixel
+    const share = (x, y) => {
+      const box = tile.getBoundingClientRect();
+      return [(x - box.left) / box.width, (y - box.top) / box.height];
+    };
+    const pointers = new Map(); // the mouse, or the fingers on this tile
+    const grip = () => { // where they are, and how far apart
+      const [one, other = one] = [...pointers.values()];
+      return { x: (one[0] + other[0]) / 2, y: (one[1] + other[1]) / 2, apart: Math.hypot(one[0] - other[0], one[1] - other[1]) };
+    };
     tile.addEventListener("pointerdown", (event) => {
       tile.focus({ preventScroll: true });
-      if (event.button === 0) tile.setPointerCapture(event.pointerId);
-      this.last = [event.clientX, event.clientY];
+      if (event.button !== 0) return;
+      tile.setPointerCapture(event.pointerId);
+      pointers.set(event.pointerId, [event.clientX, event.clientY]);
     });
     tile.addEventListener("pointermove", (event) => {
-      if (!tile.hasPointerCapture(event.pointerId)) return;
-      this.pan((this.last[0] - event.clientX) * pixel(), (this.last[1] - event.clientY) * pixel());
-      this.last = [event.clientX, event.clientY];
+      if (!pointers.has(event.pointerId)) return;
+      const before = grip();
+      pointers.set(event.pointerId, [event.clientX, event.clientY]);
+      const after = grip();
+      this.pan((before.x - after.x) * pixel(), (before.y - after.y) * pixel());
+      if (before.apart && after.apart) this.zoom(after.apart / before.apart, share(after.x, after.y));
     });
+    tile.addEventListener("lostpointercapture", (event) => pointers.delete(event.pointerId));
     tile.addEventListener("wheel", (event) => {
       if (document.activeElement !== tile && !event.ctrlKey) return; // the page scrolls over tiles that are not in use
       event.preventDefault();
-      const box = tile.getBoundingClientRect();
-      const place = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-      this.zoom(event.deltaY < 0 ? 1.25 : 0.8, place);
+      this.zoom(event.deltaY < 0 ? 1.25 : 0.8, share(event.clientX, event.clientY));
     }, { passive: false });
     tile.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.altKey || event.metaKey) return;
@@ -166,13 +191,19 @@ class Picture {
   }
 
   bitmap(index, part) {
-    const view = this.data.views[index];
-    const kind = this.mode === "errors" && view.errors ? view.errors : view.pictures;
+    const view = this.views[index];
+    const kind = this.showsError(index) ? view.errors : view.pictures;
     return part && this.data.reduced ? kind.parts[this.part] : kind.whole;
   }
 
+  showsError(index) {
+    return this.mode === "errors" && this.data.errors[index];
+  }
+
   /** Put the part of a bitmap that a view covers into a box `size` CSS pixels wide. */
-  place(image, bitmap, view, size) {
+  place(image, index, part, view, size) {
+    if (!this.views) return;
+    const bitmap = this.bitmap(index, part);
     const scale = size / view.width;
     const [x, y, width, height] = bitmap.box;
     if (image.bitmap !== bitmap) {
@@ -194,21 +225,19 @@ class Picture {
   }
 
   draw() {
-    const room = this.stage.parentElement.clientWidth - 2 * parseFloat(getComputedStyle(this.section).paddingLeft);
     const whole = { x: 0, y: 0, width: this.data.width, height: this.data.height };
     const isPart = this.onStage === "part";
     const shown = isPart ? this.view : whole;
     const [, , cropWidth, cropHeight] = this.data.crops[this.part];
-    const size = this.fit(isPart ? { width: cropWidth, height: cropHeight } : whole, room, innerHeight * 0.8);
+    const size = this.fit(isPart ? { width: cropWidth, height: cropHeight } : whole, this.room, innerHeight * 0.8);
     this.stage.style.width = `${size}px`;
     this.stage.style.height = `${(size * shown.height) / shown.width}px`;
     for (const side of ["left", "right"]) {
-      this.place(this.find(`.layer.${side} img`), this.bitmap(this[side], isPart), shown, size);
-      const view = this.data.views[this[side]];
-      this.find(`.tag.${side}`).textContent = view.label + (this.mode === "errors" && view.errors ? ", error" : "");
+      this.place(this.find(`.layer.${side} img`), this[side], isPart, shown, size);
+      this.find(`.tag.${side}`).textContent = this.data.labels[this[side]] + (this.showsError(this[side]) ? ", error" : "");
       this.find(`.pick-${side}`).selectedIndex = this[side];
     }
-    this.drawTiles(room, cropWidth, cropHeight);
+    this.drawTiles(this.room, cropWidth, cropHeight);
     this.drawFrames(isPart, size / whole.width);
     this.drawButtons();
     this.drawDivider();
@@ -225,12 +254,14 @@ class Picture {
     this.tiles.forEach((tile, i) => {
       tile.style.width = `${size}px`;
       tile.style.height = `${(size * cropHeight) / cropWidth}px`;
-      this.place(tile.firstElementChild, this.bitmap(i, true), this.view, size);
+      this.place(tile.firstElementChild, i, true, this.view, size);
+      tile.setAttribute("aria-label", (this.showsError(i) ? "Error map of " : "") + this.data.labels[i]);
     });
     const { x, y, width, height } = this.view;
     const magnified = Number((size / width).toPrecision(2));
-    this.find(".place").textContent =
-      `${Math.round(width)}×${Math.round(height)} pixels from (${Math.round(x)}, ${Math.round(y)}), shown ×${magnified}`;
+    const told = `${Math.round(width)}×${Math.round(height)} pixels from (${Math.round(x)}, ${Math.round(y)}), shown ×${magnified}`;
+    const place = this.find(".place");
+    if (place.textContent !== told) place.textContent = told; // screen readers announce what is set
   }
 
   drawFrames(isPart, scale) {
@@ -238,7 +269,7 @@ class Picture {
       const [x, y, width, height] = this.data.crops[i];
       const box = i === this.part ? this.view : { x, y, width, height };
       frame.hidden = isPart;
-      frame.style.cssText = isPart ? "display:none" : ["x:left", "y:top", "width:width", "height:height"]
+      frame.style.cssText = ["x:left", "y:top", "width:width", "height:height"]
         .map((pair) => pair.split(":")).map(([key, name]) => `${name}:${box[key] * scale}px`).join(";");
       frame.classList.toggle("now", i === this.part);
     });
@@ -254,7 +285,7 @@ class Picture {
   }
 
   drawDivider() {
-    const [left, right] = [this.left, this.right].map((index) => this.data.views[index].label);
+    const [left, right] = [this.left, this.right].map((index) => this.data.labels[index]);
     this.stage.style.setProperty("--at", `${this.at}%`);
     this.divider.setAttribute("aria-valuenow", String(Math.round(this.at)));
     this.divider.setAttribute("aria-valuetext", `${Math.round(this.at)} % ${left}, the rest ${right}`);
@@ -262,12 +293,16 @@ class Picture {
   }
 }
 
-// Sections are built when they come near: a page may hold many large images.
+const sections = [...document.querySelectorAll(".picture")];
+const inside = ({ paddingLeft, paddingRight }) => parseFloat(paddingLeft) + parseFloat(paddingRight);
+const room = sections[0].clientWidth - inside(getComputedStyle(sections[0])); // of all alike, measured before any is drawn
+const pictures = new Map(sections.map((section) => [section, new Picture(section, room)]));
 const watcher = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (!entry.isIntersecting) continue;
     watcher.unobserve(entry.target);
-    new Picture(entry.target);
+    pictures.get(entry.target).load();
   }
 }, { rootMargin: "800px" });
-for (const section of document.querySelectorAll(".picture")) watcher.observe(section);
+for (const section of sections) watcher.observe(section);
+addEventListener("beforeprint", () => pictures.forEach((picture) => picture.load()));

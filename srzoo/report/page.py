@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 from types import TracebackType
+from typing import Any
 
 from srzoo.files import replacing
 from srzoo.report.embed import EMBED_PIXELS, embed, embedded_size
@@ -53,7 +54,9 @@ class Page:
     def add(self, views: Views) -> None:
         """Add a section for an image."""
         data = embed(views, self.embed_pixels)
-        labels = [view["label"] for view in data["views"]]
+        versions = data.pop("views")  # large, and parsed only when the section comes near
+        data["labels"] = labels = [view["label"] for view in versions]
+        data["errors"] = ["errors" in view for view in versions]
         facts = [
             f"{views.lr.shape[2]}{TIMES}{views.lr.shape[1]} to {views.width}{TIMES}{views.height} pixels",
             *views.notes,
@@ -70,7 +73,8 @@ class Page:
             peak=data["peak"],
             reference=escape(views.reference),
             tiles="\n".join(_tile(i, label, views.scores) for i, label in enumerate(labels)),
-            data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+            data=_json(data),
+            views=_json(versions),
         )
         self._sections.write(section)
         self.names.append(views.name)
@@ -120,6 +124,11 @@ class Page:
             file.write(tail)
 
 
+def _json(value: Any) -> str:
+    """JSON that may stand in a script element."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
 def _tile(index: int, label: str, scores: Mapping[str, Entry]) -> str:
     """A view into one version of the image, with its name and score."""
     entry = scores.get(label)
@@ -133,7 +142,8 @@ def _tile(index: int, label: str, scores: Mapping[str, Entry]) -> str:
         for side in ("left", "right")
     )
     return (
-        f'<figure><div class="tile" tabindex="0" role="img" aria-label="Part of {name}"><img alt=""></div>'
+        '<figure><div class="tile" tabindex="0" role="group" aria-roledescription="zoomable picture" '
+        f'aria-label="{name}" aria-describedby="keys"><img alt=""></div>'
         f'<figcaption><b>{name.replace("_", "_<wbr>")}</b>{line}<span class="segment">{buttons}</span></figcaption>'
         "</figure>"
     )

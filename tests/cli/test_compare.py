@@ -1,5 +1,6 @@
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,30 @@ def test_mistakes_are_told_in_a_sentence(hr, arguments, message):
     with pytest.raises(ValueError, match=message) as told:
         run(*arguments)
     assert "\n" not in str(told.value)
+
+
+def test_the_images_and_what_exists_stay(hr, capsys):
+    before = (hr / "a.png").read_bytes()
+    with pytest.raises(ValueError, match="is one of the images that are read"):
+        run(hr / "a.png", "--models", "bicubic_x2", "--grid", hr / "a.png", "--overwrite")
+    assert (hr / "a.png").read_bytes() == before
+    arguments = (hr, "--models", "bicubic_x2", "--limit", "1", "--quiet")
+    assert run(*arguments) == 0
+    first = Path("comparison.html").read_bytes()
+    with pytest.raises(FileExistsError, match=r"comparison\.html exists; --overwrite replaces it"):
+        run(*arguments, "--from-hr")
+    assert Path("comparison.html").read_bytes() == first
+    assert run(*arguments, "--from-hr", "--overwrite") == 0
+    assert Path("comparison.html").read_bytes() != first
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows allows no such names")
+def test_names_cannot_steer_the_terminal(hr, capsys):
+    (hr / "a.png").rename(hr / "a\n2: fine\x1b[2J.png")
+    (hr / "b.png").write_text("no image")
+    (hr / "b.png").rename(hr / "b\x1b]0;title\x07\n.png")
+    assert run(hr, "--from-hr", "--models", "bicubic_x2", "-o", "x\x1b[1m.html") == 1
+    told = capsys.readouterr()
+    assert (told.out + told.err).replace("\n", "").isprintable()
+    assert told.out.startswith(r"1/2 a\n2: fine\x1b[2J: bicubic ")
+    assert told.err.splitlines()[0].startswith(r"srzoo: b\x1b]0;title\x07\n: ")

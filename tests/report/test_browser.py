@@ -52,31 +52,62 @@ def report(tmp_path_factory: pytest.TempPathFactory, draw_image: Callable[..., n
     return folder / "report.html"
 
 
-@pytest.fixture
-def visit(browser: Any, report: Path) -> Iterator[Callable[..., Any]]:
-    """A function that opens the page in a new context; at the end no errors, messages or requests may have come."""
-    contexts, trouble = [], []
+@pytest.fixture(scope="module")
+def long_report(tmp_path_factory: pytest.TempPathFactory, draw_image: Callable[..., np.ndarray]) -> Path:
+    """A page of six images of several shapes, and one that failed, by bicubic alone: it has no error map."""
+    folder = tmp_path_factory.mktemp("long")
+    (folder / "lr").mkdir()
+    for i, (height, width) in enumerate([(30, 90), (90, 60), (20, 20), (50, 50), (100, 30), (60, 90)]):
+        Image.fromarray(draw_image(height, width, i)).save(folder / "lr" / f"image {i}.png")
+    (folder / "lr" / "z.png").write_text("no image")
+    compare(folder / "lr", "bicubic", scale=2, page=folder / "report.html")
+    return folder / "report.html"
 
-    def open_page(**options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1000, "height": 800}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: trouble.append(message.text))
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("request", lambda request: None if request.url.startswith("data:") else asked.append(request.url))
-        asked: list[str] = []
-        page.goto(report.as_uri())
-        wait(page, "document.querySelector('.picture img').naturalWidth > 0")
-        assert asked == [report.as_uri()]
-        page.asked = asked
+
+@pytest.fixture(scope="module")
+def new_page(browser: Any) -> Callable[..., Any]:
+    """A function that gives a page of some options: the one it gave before, as contexts take long to make."""
+    pages: dict[str, Any] = {}
+
+    def make(**options: Any) -> Any:
+        key = repr(options)
+        if key not in pages:
+            page = pages[key] = browser.new_context(**options).new_page()
+            page.trouble, page.asked = [], []
+            page.on("console", lambda message: page.trouble.append(message.text))
+            page.on("pageerror", lambda error: page.trouble.append(str(error)))
+            page.on("request", lambda it: None if it.url.startswith("data:") else page.asked.append(it.url))
+        return pages[key]
+
+    return make
+
+
+@pytest.fixture
+def visit(new_page: Callable[..., Any], report: Path) -> Iterator[Callable[..., Any]]:
+    """A function that opens a page anew; at the end no errors, messages or requests may have come."""
+    opened: list[Any] = []
+
+    def leave() -> None:
+        for page in opened:
+            assert page.trouble == []
+            assert page.asked == [page.address]
+        opened.clear()
+
+    def open_page(path: Path = report, anchor: str = "", **options: Any) -> Any:
+        leave()
+        options = {"viewport": {"width": 1000, "height": 800}, **options}
+        page = new_page(**options)
+        page.goto("about:blank")
+        page.set_viewport_size(options["viewport"])
+        page.asked.clear()
+        page.address = path.as_uri()
+        page.goto(page.address + anchor)
+        wait(page, "[...document.images].some((image) => image.naturalWidth > 0)")
+        opened.append(page)
         return page
 
     yield open_page
-    for context in contexts:
-        for page in context.pages:
-            assert page.asked == [report.as_uri()]
-        context.close()
-    assert trouble == []
+    leave()
 
 
 def now(page: Any) -> int:
@@ -182,7 +213,7 @@ def test_tab_goes_through_the_page_in_order_and_is_seen(visit):
         seen.append(page.evaluate(FOCUS))
     kinds = [kind for kind, _ in seen]
     assert kinds[:3] == ["A", "A", "SUMMARY"]
-    order = [kinds.index("SELECT"), kinds.index("slider"), kinds.index("img")]
+    order = [kinds.index("SELECT"), kinds.index("slider"), kinds.index("group")]
     assert order == sorted(order)
     assert all(visible for _, visible in seen)
 
@@ -206,6 +237,37 @@ def test_touch_moves_the_divider(visit):
     touch("touchEnd", 0)
     wait(page, "Number(document.querySelector('.divider').getAttribute('aria-valuenow')) > 70")
     assert now(page) == pytest.approx(80, abs=2)
+
+
+def test_two_fingers_on_a_tile_zoom_about_their_middle(visit):
+    page = visit(has_touch=True, is_mobile=True, viewport={"width": 375, "height": 700})
+    tile = page.locator(".tile").first
+    tile.scroll_into_view_if_needed()
+    box = tile.bounding_box()
+    page.touchscreen.tap(box["x"] + 10, box["y"] + 10)
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, **fingers: float) -> list[float]:
+        points = [
+            {"x": box["x"] + box["width"] * share, "y": box["y"] + box["height"] / 2, "id": int(name == "other")}
+            for name, share in fingers.items()
+        ]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.wait_for_timeout(40)
+        return places(page)[0]
+
+    start = touch("touchStart", one=0.4)
+    assert touch("touchStart", one=0.4, other=0.6) == start  # a second finger moves nothing
+    wide = touch("touchMove", one=0.3, other=0.7)
+    assert wide[2] == pytest.approx(2 * start[2], rel=0.02)
+    for corner, side in ((0, 2), (1, 3)):  # what was in the middle is there still
+        middle = box["width" if corner == 0 else "height"] / 2
+        assert (middle - wide[corner]) / wide[side] == pytest.approx((middle - start[corner]) / start[side], abs=0.01)
+    assert touch("touchEnd", one=0.3) == wide  # one is lifted: the other goes on from where it is
+    moved = touch("touchMove", other=0.6)
+    touch("touchEnd")
+    assert moved[0] - wide[0] == pytest.approx(-0.1 * box["width"], abs=1.5)
+    assert moved[2] == wide[2]
 
 
 def test_tiles_zoom_and_move_together(visit):
@@ -261,6 +323,71 @@ def test_errors_are_shown_with_a_legend(visit):
     assert "Absolute difference from HR" in legend.text_content()
     assert page.locator(".tag.left").first.text_content() == "bicubic, error"
     assert np.abs(look(page, ".tiles") - before).mean() > 5
+    names = page.locator("#image-1 .tile").evaluate_all("(tiles) => tiles.map((tile) => tile.ariaLabel)")
+    long = "light_with_a_very_long_name"
+    assert names == ["LR", "Error map of bicubic", "Error map of dark", f"Error map of {long}", "HR"]
+    page.get_by_role("button", name="Pictures").first.click()
+    assert page.locator("#image-1 .tile").nth(1).get_attribute("aria-label") == "bicubic"
+
+
+def test_tiles_tell_what_they_are_and_which_keys_they_take(visit):
+    page = visit()
+    tile = page.locator(".tile").first
+    assert tile.get_attribute("aria-roledescription") == "zoomable picture"
+    keys = page.locator("#" + tile.get_attribute("aria-describedby"))
+    assert "Arrow keys move" in keys.text_content()
+    assert not keys.is_visible()
+    place = page.locator(".place").first
+    assert place.get_attribute("aria-live") == "polite"
+    before = place.text_content()
+    tile.press("+")
+    assert place.text_content() != before
+
+
+def test_pressed_buttons_are_seen_where_colours_are_forced(visit):
+    page = visit(forced_colors="active")
+    colors = page.locator("#image-1 [data-stage]").evaluate_all(
+        "(buttons) => buttons.map((button) => getComputedStyle(button).backgroundColor)"
+    )
+    assert colors[0] != colors[1]
+
+
+def test_there_is_no_button_for_errors_where_there_are_none(visit, long_report):
+    page = visit(long_report)
+    assert page.locator("[data-mode=errors]").count() == 6
+    assert not page.locator("[data-mode=errors]").first.is_visible()
+    assert page.locator("[data-stage=part]").first.is_visible()
+    gap = "(node) => node.getBoundingClientRect().top - node.previousElementSibling.getBoundingClientRect().bottom"
+    assert page.locator(".failed").evaluate(gap) >= 10
+
+
+ALL_TOPS = "[...document.querySelectorAll('.picture')].map((node) => node.getBoundingClientRect().top)"
+IS_SEEN = "(i) => document.querySelectorAll('.picture')[i].querySelector('.stage img').naturalWidth > 0"
+
+
+@pytest.mark.parametrize("width", [1000, 375])
+def test_links_end_where_the_image_is(visit, long_report, width):
+    page = visit(long_report, viewport={"width": width, "height": 400})
+    height = "document.documentElement.scrollHeight"
+    whole = page.evaluate(height)
+    for i in (3, 1, 4, 2, 0):
+        page.locator("nav a").nth(i).evaluate("(link) => link.click()")
+        wait(page, f"({IS_SEEN})({i})")
+        assert 0 <= page.evaluate(ALL_TOPS)[i] < 24
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    wait(page, f"({IS_SEEN})(5)")
+    assert page.evaluate(height) == whole  # pictures that come late move nothing
+    page = visit(long_report, "#image-4", viewport={"width": width, "height": 400})
+    wait(page, f"({IS_SEEN})(3)")
+    assert 0 <= page.evaluate(ALL_TOPS)[3] < 24
+
+
+def test_all_images_are_there_when_it_is_printed(visit, long_report):
+    page = visit(long_report, viewport={"width": 1000, "height": 400})
+    assert not page.evaluate(f"({IS_SEEN})(5)")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    for i in range(6):
+        wait(page, f"({IS_SEEN})({i})")
 
 
 WIDER = """(width) => [...document.querySelectorAll("body *")]

@@ -15,6 +15,7 @@ import srzoo
 from srzoo.data import pairs_from_hr
 from srzoo.metrics import Protocol
 from srzoo.report import Crop, compare
+from srzoo.report.figure import MOST_SIDE
 from srzoo.report.methods import open_methods
 from srzoo.report.views import PALETTE
 
@@ -41,15 +42,17 @@ class Reader(HTMLParser):
         told = dict(attrs)
         self.links += [told[name] for name in ("src", "href", "action") if told.get(name)]
         self.ids += [told["id"]] if "id" in told else []
-        self.kind = told.get("type")
+        self.kind = told.get("class")
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
         if self.open[-1:] == ["script"]:
-            if self.kind == "application/json":
+            if self.kind == "data":
                 self.data.append(json.loads(data))
+            elif self.kind == "views":
+                self.data[-1]["views"] = json.loads(data)
         elif self.open[-1:] != ["style"]:
             self.text += data
 
@@ -100,7 +103,7 @@ def test_the_page_holds_every_pixel_and_loads_nothing(tmp_path, hr_folder):
     found = compare(hr_folder, models, from_hr=True, page=tmp_path / "report.html", crops=2)
     page = Reader(tmp_path / "report.html")
     assert not page.open
-    assert page.ids == ["image-1", "image-1-name", "image-2", "image-2-name"]
+    assert page.ids == ["keys", "image-1", "image-1-name", "image-2", "image-2-name"]
     assert page.links == ["#image-1", "#image-2"]
     source = (tmp_path / "report.html").read_text()
     assert "default-src 'none'" in source
@@ -112,6 +115,7 @@ def test_the_page_holds_every_pixel_and_loads_nothing(tmp_path, hr_folder):
         for view, truth in zip(data["views"], expected, strict=True):
             assert np.array_equal(decode(view["pictures"]["whole"]), pixels(truth))
         assert data["crops"] == [[crop.left, crop.top, crop.width, crop.height] for crop in image.crops]
+        assert data["labels"] == [view["label"] for view in data["views"]]
         assert not data["reduced"]
         for entry in image.scores.values():
             assert f"{entry.psnr:.2f} dB / {entry.ssim:.4f}" in page.text
@@ -214,9 +218,8 @@ def test_a_model_that_gives_nan_fails_the_image_not_the_job(hr_folder, planted):
 def test_where_all_fails_the_old_files_stay(tmp_path, hr_folder, planted):
     for name in ("a.html", "a.png"):
         (tmp_path / name).write_text("old")
-    found = compare(
-        hr_folder, {"mine": planted((0, 0, math.nan))}, from_hr=True, page=tmp_path / "a.html", grid=tmp_path / "a.png"
-    )
+    paths = dict(page=tmp_path / "a.html", grid=tmp_path / "a.png")
+    found = compare(hr_folder, {"mine": planted((0, 0, math.nan))}, from_hr=True, **paths, overwrite=True)
     assert len(found.failed) == 2
     assert (found.page, found.grid) == (None, None)
     assert [(tmp_path / name).read_text() for name in ("a.html", "a.png")] == ["old", "old"]
@@ -231,7 +234,7 @@ def test_a_page_that_cannot_be_finished_leaves_the_old_one(tmp_path, hr_folder, 
 
     monkeypatch.setattr("shutil.copyfileobj", full)
     with pytest.raises(OSError, match="no space left"):
-        compare(hr_folder, "bicubic_x2", from_hr=True, page=tmp_path / "a.html")
+        compare(hr_folder, "bicubic_x2", from_hr=True, page=tmp_path / "a.html", overwrite=True)
     assert (tmp_path / "a.html").read_text() == "old"
     assert sorted(tmp_path.iterdir()) == before
 
@@ -244,9 +247,22 @@ def test_small_and_grey_images(tmp_path, draw_image):
     assert small.scores == {}
     assert small.notes[-1] == "too small to be scored: a border of 1 leaves less than 11 pixels"
     Image.fromarray(draw_image(40, 40, grey=True)).save(tmp_path / "grey.png")
-    [grey] = compare(tmp_path / "grey.png", "bicubic_x2", from_hr=True, page=tmp_path / "a.html").images
+    [grey] = compare(tmp_path / "grey.png", "bicubic_x2", from_hr=True, page=tmp_path / "b.html").images
     [expected] = srzoo.evaluate(srzoo.create_model("bicubic_x2"), pairs_from_hr(tmp_path / "grey.png", 2))
     assert grey.scores["bicubic"].psnr == pytest.approx(expected.psnr)
+
+
+def test_a_figure_that_its_format_cannot_hold_stops_the_job_at_once(tmp_path, hr_folder, monkeypatch):
+    monkeypatch.setitem(MOST_SIDE, "WEBP", 1300)
+    told = []
+    for i in range(3):
+        Image.open(hr_folder / "one.png").save(hr_folder / f"three{i}.png")
+    with pytest.raises(
+        ValueError, match=r"a\.webp would have \d+x\d+ pixels with [34] images, but WEBP holds 1300 .*\.png"
+    ):
+        compare(hr_folder, "bicubic_x2", from_hr=True, grid=tmp_path / "a.webp", progress=lambda *at: told.append(at))
+    assert len(told) < 4  # of 5
+    assert not (tmp_path / "a.webp").exists()
 
 
 def test_limit_takes_the_first_images(hr_folder):

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from srzoo.report.crops import Crop
-from srzoo.report.figure import CELL, GAP, LINE, MARKS, Figure, draw_block
+from srzoo.report.figure import CELL, GAP, LINE, MARKS, MOST_SIDE, Figure, draw_block
 from srzoo.report.views import Entry, Views
 
 
@@ -119,3 +119,24 @@ def test_blocks_are_stacked_and_written(tmp_path: Path, views):
                     np.asarray(image)[: figure.blocks[0].height, : figure.blocks[0].width], figure.blocks[0]
                 )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "a.png"]
+
+
+def test_a_name_of_several_lines_is_written_in_one(views):
+    crop = Crop(0, 0, 30, 30)
+    assert np.array_equal(draw_block(views(2, [crop], name="a\n\x1bb")), draw_block(views(2, [crop], name="a  b")))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_the_limits_are_those_of_the_encoders(tmp_path: Path, kind):
+    figure = Figure()
+    path = tmp_path / f"a.{kind.lower()}"
+    figure.blocks = [Image.new("RGB", (1, MOST_SIDE[kind]))]
+    figure.check_fits(path)
+    figure.write(path)
+    figure.blocks.append(Image.new("RGB", (1, 1)))
+    figure.check_fits(tmp_path / "a.png")
+    figure.check_fits(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=rf"would have 1x{MOST_SIDE[kind] + 1} pixels with 2 images, but {kind} holds"):
+        figure.check_fits(path)
+    with pytest.raises((OSError, ValueError)):
+        figure.write(path)
