@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from srzoo.architecture import SRModel
+from srzoo.cli.plain import plain
 from srzoo.cli.training_options import parse_overrides
 from srzoo.convert import PROJECTS, Conversion, convert_file, edsr_pytorch_options, save_edsr_pytorch
 from srzoo.registry import open_model
@@ -45,15 +46,17 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(told, indent=2))
     for warning in told["warnings"]:
-        sys.stderr.write(f"srzoo: {args.input}: {warning}\n")
+        sys.stderr.write(plain(f"srzoo: {args.input}: {warning}") + "\n")
     if not (args.quiet or args.json):
         for line in _lines(told):
-            print(line)
+            print(plain(line))
     return 0
 
 
 def _check_output(args: argparse.Namespace) -> None:
     """What is wrong with DST, before anything is read."""
+    if empty := [word for word, text in (("SRC", args.input), ("--output", args.output)) if not text]:
+        raise ValueError(f"{empty[0]} is empty; was a variable not set?")
     output, suffixes = Path(args.output), (".pt", ".pth") if args.to else (".safetensors",)
     if output.suffix not in suffixes:
         what = "EDSR-PyTorch reads" if args.to else "srzoo writes"
@@ -94,6 +97,7 @@ def _recognised(done: Conversion) -> dict[str, Any]:
         "wrapper": list(done.wrapper),
         "left_out": list(done.left_out),
         "dtypes": list(done.dtypes),
+        "range_assumed": done.range_assumed,
         "likeness": round(done.likeness, 1),
     }
 
@@ -150,9 +154,15 @@ def _lines(told: dict[str, Any]) -> list[str]:
         if told["dtypes"] != ["float32"]:
             rows["tensors"] = f"{', '.join(told['dtypes'])}; written as float32"
         if white := told["image_range"]:
-            rows["range"] = f"0..{white:g}, " + ("as here" if white == 255 else f"every bias times {255 / white:g}")
+            assumed = "assumed; the file does not say; " if told["range_assumed"] else ""
+            rows["range"] = f"0..{white:g}, {assumed}" + (
+                "as here" if white == 255 else f"every bias times {255 / white:g}"
+            )
         if "res_scale" in told["arguments"]:
             rows["res_scale"] = f"{told['arguments']['res_scale']:g}; tensors do not tell it, --set res_scale=N does"
-        rows["check"] = f"{told['likeness']} dB from bicubic on a smooth image (trained networks: 40 or more)"
+        rows["check"] = (
+            f"{told['likeness']} dB from bicubic on a smooth image; "
+            "30 dB or more does not prove the range or the channel order"
+        )
         rows["licence"] = told["license"] or "not recorded; --license ID does"
     return [f"{told['input']} -> {told['output']}", *(f"  {key:10} {value}" for key, value in rows.items())]

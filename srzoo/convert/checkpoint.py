@@ -2,6 +2,7 @@
 
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ COMPANIONS = re.compile(
     r"|step_counter|steps|n_averaged"
 )
 """Keys beside a wrapped network that are no part of it."""
+DEEPEST = 8
+"""Containers within each other; a dict that holds itself has no end."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read safely, is damaged, or holds no state dict.
+        ValueError: If it is a folder, cannot be read safely, is damaged, or holds no state dict.
 
     Examples:
         >>> import tempfile
@@ -66,8 +69,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         (['head.weight'], ('params_ema', 'module.'), ('epoch',))
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give a checkpoint in it (.pt, .pth, .safetensors)")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give a checkpoint (.pt, .pth, .safetensors)")
+    if damaged := _damaged_entry(path):
+        raise ValueError(f"{path} is damaged: {damaged}; get it again")
     try:
         with warnings.catch_warnings(action="ignore"):  # torch warns of what is refused in words below
             content: Any = (
@@ -76,14 +83,28 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
                 else torch.load(path, map_location="cpu", weights_only=True)
             )
     except Exception as error:  # unpickling and safetensors raise many kinds; none means a readable checkpoint
-        raise ValueError(f"{path} cannot be read as a checkpoint of plain tensors: {_reason(error)}") from error
+        raise ValueError(f"{path} cannot be read: {_reason(error, path)}") from error
     wrapper: list[str] = []
     left_out: list[str] = []
     tensors = _strip_prefixes(_open_containers(path, content, wrapper, left_out), wrapper, left_out)
     return Checkpoint(path, tensors, tuple(wrapper), tuple(left_out))
 
 
-def _reason(error: Exception) -> str:
+def _damaged_entry(path: Path) -> str:
+    """The first entry of a zip file, which torch writes, whose bytes do not give its sum; torch does not look."""
+    entry = None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                with archive.open(entry) as file:
+                    while entry.CRC and file.read(1 << 20):  # set_crc32_options(False) of torch writes 0 for each sum
+                        pass
+    except Exception:  # damaged bytes raise many kinds; what is no zip file at all is told when it is read
+        return entry.filename if entry else ""
+    return ""
+
+
+def _reason(error: Exception, path: Path) -> str:
     """Why a file cannot be read, in one line; torch's own text is long and advises to read unsafely."""
     text = str(error)
     if found := re.search(r"GLOBAL (\S+)", text):
@@ -93,9 +114,8 @@ def _reason(error: Exception) -> str:
         )
     if "TorchScript" in text:
         return "it is a TorchScript program; save the state dict of the network it was made from"
-    if isinstance(error, EOFError | RuntimeError):
-        return "it is cut short or damaged; get it again"
-    return f"it is no such file, or damaged ({(text.splitlines() or [type(error).__name__])[0][:100]})"
+    what = "safetensors file" if path.suffix == ".safetensors" else "PyTorch checkpoint of plain tensors"
+    return f"it is no {what}, or cut short or damaged; if it was one, get it again"
 
 
 def _open_containers(path: Path, content: Any, wrapper: list[str], left_out: list[str]) -> dict[str, Tensor]:
@@ -104,6 +124,8 @@ def _open_containers(path: Path, content: Any, wrapper: list[str], left_out: lis
         inner = next((key for key in CONTAINERS if isinstance(content.get(key), Mapping) and content[key]), None)
         if inner is None:
             break
+        if len(wrapper) == DEEPEST:
+            raise ValueError(f"{path} has more than {DEEPEST} dicts in each other ({' > '.join(wrapper)}), or no end")
         left_out += [str(key) for key in content if key != inner]
         wrapper.append(inner)
         content = content[inner]
@@ -114,7 +136,9 @@ def _open_containers(path: Path, content: Any, wrapper: list[str], left_out: lis
         )
     if others := [str(key) for key, value in content.items() if not isinstance(value, Tensor)]:
         raise ValueError(
-            f"{path} has {len(others)} entries among its tensors that are none: {', '.join(sorted(others))}"
+            f"{path} has {len(others)} entries among its tensors that are none: {', '.join(sorted(others))}; "
+            "write the tensors alone into a new file, "
+            "torch.save({key: value for key, value in state.items() if torch.is_tensor(value)}, NEW)"
         )
     return {str(key): value for key, value in content.items()}
 

@@ -20,6 +20,8 @@ from srzoo.registry import create_model, model_info
 from srzoo.weights import load_strictly, read_header
 
 LOGGER = logging.getLogger("srzoo")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Of tensors that are read."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,11 @@ class Conversion:
     """Of the tensors in the file."""
     image_range: float | None = None
     """What white was to the network's features; None where that does not apply."""
+    range_assumed: bool = False
+    """Whether `image_range` is the project's default: the file does not say, and nobody gave it."""
     likeness: float = float("nan")
-    """PSNR in dB to bicubic on a smooth image, the lowest over the scales: 40 or more for a trained network."""
+    """PSNR in dB to bicubic on a smooth image, the lowest over the scales: 40 or more for a trained network, but also
+    for one trained on another range or order of channels."""
     warnings: tuple[str, ...] = ()
 
 
@@ -60,7 +65,7 @@ def convert_checkpoint(
 
     Args:
         path: `.pt`, `.pth`, `.ckpt` or `.bin` (read with `weights_only=True`), `.safetensors`, or `.mat`.
-        name: Model name; read off the tensors' shapes if None.
+        name: Model name without a tag; read off the tensors' shapes if None.
         project: a name of `srzoo.convert.PROJECTS`, such as "basicsr"; "auto" tells by the keys.
         image_range: What white is to the network, such as 1 or 255, where the project's default was changed.
         **overrides: Constructor arguments the shapes do not tell, such as `res_scale=0.1`.
@@ -68,7 +73,7 @@ def convert_checkpoint(
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read safely, the network is another one (told which), keys are unknown or missing
-            (listed), shapes do not fit, or values are not finite.
+            (listed), shapes do not fit the network or the name, or values are not finite.
         TypeError: If an override is no argument of the model.
 
     Examples:
@@ -96,6 +101,9 @@ def convert_file(
     Raises:
         FileNotFoundError, ValueError, TypeError: As `convert_checkpoint` does.
     """
+    base, dot, _ = (name or "").partition(".")
+    if dot:
+        raise ValueError(f"model is {name}; give {model_info(base).name}, the weights come from the file")
     if Path(path).suffix == ".mat":
         return _from_matlab(Path(path), name, project, image_range, overrides)
     if Path(path).suffix == ".safetensors" and Path(path).is_file() and _is_ours(path):
@@ -130,8 +138,9 @@ def _convert(
         )
     ours = _renamed(layout, tensors)
     found, shape = _describe(layout, ours)
-    if name is not None and model_info(name).family != layout.family:
-        raise ValueError(f"it holds {layout.family.upper()}, and {name} is no such model; {found} would be")
+    if name is not None:
+        _check_family("it", name, layout.family, found)
+        _check_variant(name, found, shape, overrides)
     image_range = read_range(layout, tensors, shape.get("channels", 3), given)
     model = create_model(name or found, **{**shape, **overrides})
     ours = {_placed(key, shape): value for key, value in to_our_range(ours, image_range).items()}
@@ -147,17 +156,51 @@ def _convert(
         left_out=checkpoint.left_out,
         dtypes=tuple(sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()})),
         image_range=image_range,
+        range_assumed=bool(image_range and not given and not {"sub_mean.bias", "add_mean.bias"} & tensors.keys()),
         likeness=like,
         warnings=_doubts(model, like, overrides),
     )
 
 
 def _check_values(tensors: Mapping[str, Tensor]) -> None:
-    """Floating-point, finite."""
-    if whole := sorted(key for key, value in tensors.items() if not value.is_floating_point()):
-        raise ValueError(f"{len(whole)} tensors are not floating-point: {', '.join(whole)}")
+    """Plain floating-point numbers, finite."""
+    if other := sorted(f"{key} ({kind})" for key, value in tensors.items() if (kind := _odd(value))):
+        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+        raise ValueError(f"{len(other)} tensors are not plain numbers of {known}: {', '.join(other)}")
     if bad := sorted(key for key, value in tensors.items() if not value.isfinite().all()):
         raise ValueError(f"{len(bad)} tensors have values that are not finite: {', '.join(bad)}; its training diverged")
+
+
+def _odd(value: Tensor) -> str:
+    """What makes a tensor one that cannot be read; empty for plain ones."""
+    if value.device.type != "cpu":
+        return value.device.type
+    if value.layout != torch.strided or value.is_nested:
+        return "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
+    if value.dtype not in DTYPES:
+        return str(value.dtype).removeprefix("torch.")
+    if not value.numel():
+        return f"empty, {tuple(value.shape)}"
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():  # copying it could fill the memory
+        return f"repeats fewer numbers, {tuple(value.shape)}"
+    return ""
+
+
+def _check_family(what: str, name: str, family: str, found: str) -> None:
+    """The name given is of the network in the file."""
+    if model_info(name).family != family:
+        raise ValueError(f"{what} holds {family.upper()}, and {name} is no such model; {found} would be")
+
+
+def _check_variant(name: str, found: str, shape: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """The name given stands for a network of the file's size, or the user says that it is another size."""
+    with torch.device("meta"):
+        size = {**create_model(name).arguments, **overrides}
+    if name != found and any(size[key] != shape[key] for key in ("width", "num_blocks")):
+        raise ValueError(
+            f"{name} has width {size['width']} and {size['num_blocks']} blocks, the file {shape['width']} and "
+            f"{shape['num_blocks']}; leave --model out"
+        )
 
 
 def _renamed(layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -204,7 +247,10 @@ def _scale_of(tensors: Mapping[str, Tensor], prefix: str, width: int) -> int:
     if not keys:
         raise ValueError("it has no upsampler, and a scale cannot be told from the rest")
     scale = 1
-    for out in (tensors[key].shape[0] for key in keys):
+    for key in keys:
+        if tensors[key].dim() != 4:
+            raise ValueError(f"an upsampler convolution has shape {tuple(tensors[key].shape)}, not four sides")
+        out = tensors[key].shape[0]
         factor = round((out / width) ** 0.5)
         if factor * factor * width != out:
             raise ValueError(f"an upsampler convolution has {out} outputs, no square times {width}")
@@ -254,6 +300,8 @@ def _from_matlab(
 
     scale = model_info(name).scales[0] if name is not None and model_info(name).family == "srcnn" else None
     found, tensors = read_matlab(path, scale)
+    if name is not None:
+        _check_family(str(path), name, found.partition("_")[0], found)
     model = create_model(name or found, **overrides)
     load_strictly(model, tensors, str(path))
     model.eval().origin = Origin(str(path))

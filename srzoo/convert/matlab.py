@@ -37,7 +37,7 @@ def read_matlab(path: str | Path, scale: int | None = None) -> tuple[str, dict[s
         FileNotFoundError: If there is no such file.
         ImportError: If scipy is missing.
         ValueError: If the file is damaged, has other variables, shapes or values than these networks, or the scale is
-            unknown or given for VDSR.
+            unknown, another one than the file's name says, or given for VDSR.
 
     Examples:
         ```python
@@ -60,6 +60,8 @@ def read_matlab(path: str | Path, scale: int | None = None) -> tuple[str, dict[s
 
 def _variables(path: Path) -> dict[str, Any]:
     """Name and value of each variable of a MATLAB file."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give a MATLAB file in it (.mat)")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give a MATLAB file (.mat)")
     try:
@@ -77,16 +79,20 @@ def _variables(path: Path) -> dict[str, Any]:
 
 
 def _srcnn_scale(path: Path, scale: int | None) -> int:
-    """The scale given, or the one the file's name ends a word with: `x3`."""
+    """The scale given, or the one the file's name ends a word with: `x3`; both must agree."""
+    told = {int(digits) for digits in re.findall(r"(?<![a-z0-9])x(\d+)(?![a-z0-9])", path.stem.lower())}
     if scale is None:
-        told = {int(digits) for digits in re.findall(r"(?<![a-z0-9])x(\d+)(?![a-z0-9])", path.stem.lower())}
         if len(told) != 1:
             raise ValueError(
-                f"{path} is an SRCNN file whose name does not tell its scale (as x3.mat does); give the scale"
+                f"{path} is an SRCNN file whose name does not tell its scale (as x3.mat does); "
+                "give it as a model's name: --model srcnn_x3"
             )
-        scale = told.pop()
+        [scale] = told
     if scale not in SRCNN_SCALES:
         raise ValueError(f"scale is {scale}; SRCNN's files are for {', '.join(map(str, SRCNN_SCALES))}")
+    if told and scale not in told:
+        named = min(told)
+        raise ValueError(f"{path}: its name says x{named}, srcnn_x{scale} was given; rename it or take srcnn_x{named}")
     return scale
 
 

@@ -54,6 +54,7 @@ def test_what_was_recognised_is_printed(official: Path, tmp_path: Path, capsys: 
         "model      edsr_baseline_x2, 1,555 parameters (channels 3, width 4, num_blocks 2, res_scale 1.0)",
         "tensors    float16; written as float32",
         "range      0..255, as here",
+        "dB from bicubic on a smooth image; 30 dB or more does not prove the range or the channel order",
         "res_scale  1; tensors do not tell it",
         "licence    not recorded",
     ):
@@ -64,11 +65,42 @@ def test_what_was_recognised_is_printed(official: Path, tmp_path: Path, capsys: 
     assert (quiet.out, quiet.err) == ("", told.err)
 
 
+def test_a_range_that_is_assumed_is_told(official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = {"head.0.": "conv_first.", "tail.1.": "conv_last.", ".body.0.": ".conv1.", ".body.2.": ".conv2."}
+    path, out = tmp_path / "net_g.pth", tmp_path / "a.safetensors"
+    for upsampler, words, told in (
+        ("upsample.0.", [], "range      0..255, assumed; the file does not say; as here\n"),  # BasicSR
+        ("upsample.0.", ["--range", 255], "range      0..255, as here\n"),
+        ("upsample.0.upsample_conv.", [], "range      0..1, assumed; the file does not say; every bias times 255\n"),
+        ("upsample.0.upsample_conv.", ["--range", 1], "range      0..1, every bias times 255\n"),
+    ):
+        state = {}
+        for key, value in torch.load(official, weights_only=True).items():
+            for old, new in {**parts, "body.2.": "conv_after_body.", "tail.0.0.": upsampler}.items():
+                key = key.replace(old, new)
+            state |= {key: value} if "mean" not in key else {}
+        torch.save(state, path)
+        assert run(path, "-o", out, "--overwrite", *words) == 0
+        assert told in capsys.readouterr().out
+
+
+def test_names_in_a_file_cannot_steer_the_terminal(
+    official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = {"params": torch.load(official, weights_only=True), "\x1b[2J\nmodel fake": 1}
+    torch.save(content, tmp_path / "net.pth")
+    assert run(tmp_path / "net.pth", "-o", tmp_path / "a.safetensors") == 0
+    told = capsys.readouterr().out
+    assert "not used   \\x1b[2J\\nmodel fake\n" in told
+    assert "\x1b" not in told
+
+
 def test_json_has_the_same(official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "ours.safetensors"
     assert run(official, "-o", out, "--json", "--from", "torchsr", "--range", 255) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["project"], told["image_range"], told["wrapper"]) == ("torchsr", 255, [])
+    assert told["range_assumed"] is False
     assert (told["sha256"], told["output"]) == (file_sha256(official), str(out))
     assert told["model"] == "edsr_baseline_x2"
     assert "scale" not in told["arguments"]
@@ -119,6 +151,10 @@ def test_a_write_that_fails_leaves_the_old_file(
     [
         (lambda p: [p / "edsr.pt", "-o", p / "out.pt"], ValueError, r"does not end in \.safetensors"),
         (lambda p: [p / "edsr.pt", "-o", p / "no" / "out.safetensors"], FileNotFoundError, "create it first"),
+        (lambda p: ["", "-o", p / "out.safetensors"], ValueError, "SRC is empty; was a variable not set"),
+        (lambda p: ["", "-o", p / "out.pt", "--to", "edsr-pytorch"], ValueError, "SRC is empty"),
+        (lambda p: [p / "edsr.pt", "-o", ""], ValueError, "--output is empty; was a variable not set"),
+        (lambda p: [p, "-o", p / "out.safetensors"], ValueError, "is a folder; give a checkpoint in it"),
         (lambda p: [p / "no.pt", "-o", p / "out.safetensors"], FileNotFoundError, r"no\.pt does not exist"),
         (lambda p: [p / "a.safetensors", "-o", p / "a.safetensors", "--overwrite"], ValueError, "the file to convert"),
         (lambda p: [p / "a.safetensors", "-o", p / "b.safetensors"], ValueError, "a weight file of srzoo's already"),
@@ -188,7 +224,7 @@ def test_matlab_files_take_no_project_or_range_and_a_name_tells_the_scale(data_d
     for words in (["--from", "basicsr"], ["--range", "255"]):
         with pytest.raises(ValueError, match=r"is a \.mat file"):
             run(unnamed, "-o", out, *words)
-    with pytest.raises(ValueError, match="give the scale"):
+    with pytest.raises(ValueError, match="--model srcnn_x3"):
         run(unnamed, "-o", out)
     assert run(unnamed, "-o", out, "--model", "srcnn_x4", "--quiet") == 0
     assert srzoo.load_model(out).name == "srcnn_x4"

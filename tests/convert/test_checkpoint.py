@@ -1,4 +1,7 @@
+import io
 import os
+import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -92,9 +95,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(where: str, tmp_path: Path) -
     trap, state = Trap(tmp_path / "sprung"), official_edsr(2)
     content = {"beside": state | {"extra": trap}, "outside": {"params": state, "epoch": trap}, "instead": trap}[where]
     path = saved(content, tmp_path / "edsr.pt")
-    with pytest.raises(
-        ValueError, match=r"cannot be read as a checkpoint of plain tensors: it holds a Python object, \w+\.mkdir"
-    ):
+    with pytest.raises(ValueError, match=r"edsr\.pt cannot be read: it holds a Python object, \w+\.mkdir"):
         convert_checkpoint(path)
     assert not (tmp_path / "sprung").exists()
     torch.load(path, weights_only=False)
@@ -116,31 +117,86 @@ def test_truncated_files_are_refused_in_a_sentence(legacy: bool, keep: float, tm
     torch.save(official_edsr(2), path, _use_new_zipfile_serialization=not legacy)
     content = path.read_bytes()
     path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
-    with pytest.raises(ValueError, match=r"edsr.pt cannot be read as a checkpoint .*damaged") as caught:
+    with pytest.raises(ValueError, match=r"edsr\.pt cannot be read: it is no PyTorch .*damaged") as caught:
         convert_checkpoint(path)
     assert "\n" not in str(caught.value)
+
+
+def test_flipped_bytes_are_refused_or_change_nothing(tmp_path: Path) -> None:
+    path = saved(NET, tmp_path / "net.pt")
+    whole = path.read_bytes()
+    ones = whole.index(torch.ones(2).numpy().tobytes())
+    told = {}
+    name = whole.index(b"head.weight")
+    for place in {ones, ones + 6, name, *range(0, len(whole), 41)}:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            found = read_checkpoint(path).tensors
+        except ValueError as error:
+            told[place] = str(error)
+        else:
+            assert all(torch.equal(found[key], NET[key]) for key in NET), place
+    assert told[ones] == told[ones + 6] == f"{path} is damaged: net/data/0; get it again"
+    assert told[name] == f"{path} is damaged: net/data.pkl; get it again"
+
+
+@pytest.mark.skipif(not hasattr(torch.serialization, "set_crc32_options"), reason="this torch always writes sums")
+def test_files_without_sums_are_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = saved(NET, tmp_path / "net.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(read_checkpoint(path).tensors["head.weight"], NET["head.weight"])
+
+
+def test_a_checkpoint_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    endless: dict[str, Any] = {}
+    endless["params"] = endless
+    deep: Any = NET
+    for _ in range(8):
+        deep = {"model": deep}
+    assert read_checkpoint(saved(deep, tmp_path / "deep.pt")).wrapper == ("model",) * 8
+    for content in (endless, {"model": deep}):
+        with pytest.raises(
+            ValueError, match=r"net\.pt has more than 8 dicts in each other \((model|params) > .*no end"
+        ):
+            read_checkpoint(saved(content, tmp_path / "net.pt"))
 
 
 def test_truncated_safetensors_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "edsr.safetensors"
     save_file(official_edsr(2), path)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match=r"cannot be read as a checkpoint .*damaged"):
+    with pytest.raises(ValueError, match=r"cannot be read: it is no safetensors file, .*damaged"):
         convert_checkpoint(path)
+
+
+def zip_of(name: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, "text")
+    return file.getvalue()
 
 
 def test_other_files_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist; give a checkpoint"):
         convert_checkpoint(tmp_path / "absent.pt")
-    for name in ("text.pt", "text.safetensors"):
-        (tmp_path / name).write_text("not a checkpoint")
-        with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
-            convert_checkpoint(tmp_path / name)
+    with pytest.raises(ValueError, match=r"is a folder; give a checkpoint in it"):
+        convert_checkpoint(tmp_path)
+    (tmp_path / "text.safetensors").write_text("not a checkpoint")
+    with pytest.raises(ValueError, match="cannot be read: it is no safetensors file"):
+        convert_checkpoint(tmp_path / "text.safetensors")
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+    for content in (b"not a checkpoint, but text\n", picture, pickle.dumps({"epoch": 3}), zip_of("word/document.xml")):
+        (tmp_path / "other.pt").write_bytes(content)
+        with pytest.raises(ValueError, match=r"other\.pt cannot be read: it is no PyTorch checkpoint .*get it again$"):
+            convert_checkpoint(tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"holds no state dict .* but a dict with epoch"):
         convert_checkpoint(saved({"epoch": 3}, tmp_path / "epoch.pt"))
     with pytest.raises(ValueError, match=r"holds no state dict .* but a list"):
         convert_checkpoint(saved([torch.zeros(1)], tmp_path / "list.pt"))
-    with pytest.raises(ValueError, match=r"1 entries among its tensors that are none: epoch"):
+    with pytest.raises(ValueError, match=r"1 entries .* that are none: epoch; write the tensors alone into a new file"):
         convert_checkpoint(saved(official_edsr(2) | {"epoch": 3}, tmp_path / "mixed.pt"))
 
 

@@ -1,4 +1,5 @@
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,15 @@ def golden_layouts() -> list[Any]:
     }
     cases = [(name, how, wrap) for name in GOLDEN for how, wrap in plain.items()]
     cases += [(name, how, wrap) for name in GOLDEN if "mdsr" not in name for how, wrap in edsr_only.items()]
-    return [pytest.param(name, wrap, id=f"{name}, {how}") for name, how, wrap in cases]
+    return [
+        pytest.param(name, wrap, id=f"{name}, {how}", marks=pytest.mark.slow if repeats(name, how) else [])
+        for name, how, wrap in cases
+    ]
+
+
+def repeats(name: str, how: str) -> bool:
+    """Whether a case shows no more than those of the small networks do."""
+    return name == "edsr_pytorch_baseline_x4" and how != "edsr-pytorch"
 
 
 @torch.inference_mode()
@@ -236,20 +245,62 @@ def test_values_that_are_not_finite_are_refused(value: float, tmp_path: Path) ->
         convert_checkpoint(saved(state, tmp_path / "edsr.pt"))
 
 
-def test_whole_numbers_are_refused(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:.*[Ss]parse")
+@pytest.mark.parametrize(
+    ("key", "change", "kind"),
+    [
+        ("tail.1.bias", lambda value: value.to(torch.int8), r"\(int8\)"),  # a quantised network
+        ("tail.1.bias", lambda value: value.to(torch.float8_e4m3fn), r"\(float8_e4m3fn\)"),
+        ("tail.1.bias", lambda value: value.to(torch.complex64), r"\(complex64\)"),
+        ("tail.1.bias", lambda value: value.to_sparse(), r"\(sparse_coo\)"),
+        ("tail.1.weight", lambda value: value[0, 0].to_sparse_csr(), r"\(sparse_csr\)"),
+        ("tail.1.bias", lambda value: value.to("meta"), r"\(meta\)"),
+        ("head.0.weight", lambda value: value[:0], r"\(empty, \(0, 3, 3, 3\)\)"),
+        (
+            "head.0.weight",
+            lambda _: torch.zeros(1).expand(10**6, 3, 300, 300),
+            r"\(repeats fewer numbers, \(1000000, 3, 300, 300\)\)",
+        ),
+    ],
+)
+def test_odd_tensors_are_refused_before_anything_is_computed(
+    key: str, change: Callable, kind: str, tmp_path: Path
+) -> None:
     state = official_edsr(2)
-    state["tail.1.bias"] = state["tail.1.bias"].to(torch.int8)  # a quantised network
-    with pytest.raises(ValueError, match=r"1 tensors are not floating-point: tail\.1\.bias"):
+    state[key] = change(state[key])
+    told = rf"1 tensors are not plain numbers of float16, bfloat16, float32, float64: {re.escape(key)} {kind}"
+    with pytest.raises(ValueError, match=told):
+        convert_checkpoint(saved(state, tmp_path / "edsr.pt"))
+
+
+@pytest.mark.filterwarnings("ignore:.*nested")
+def test_nested_tensors_are_refused_whether_torch_reads_them_or_not(tmp_path: Path) -> None:
+    state = official_edsr(2)
+    state["tail.1.bias"] = torch.nested.nested_tensor([state["tail.1.bias"]])
+    with pytest.raises(ValueError, match=r"tail\.1\.bias \(nested\)|cannot be read: .*_rebuild_nested_tensor"):
         convert_checkpoint(saved(state, tmp_path / "edsr.pt"))
 
 
 def test_names_the_checkpoint_does_not_fit_are_refused(tmp_path: Path) -> None:
     path = saved(official_edsr(4), tmp_path / "edsr.pt")
     with pytest.raises(ValueError, match=r"does not fit EDSR: .*upsample\.2\.weight"):
-        convert_checkpoint(path, "edsr_baseline_x2")
+        convert_checkpoint(path, "edsr_baseline_x2", width=4, num_blocks=2)
     with pytest.raises(ValueError, match="it holds EDSR, and mdsr is no such model; edsr_baseline_x4 would be"):
         convert_checkpoint(path, "mdsr")
-    assert convert_checkpoint(path, "edsr_x4").name == "edsr_x4"
+    with pytest.raises(ValueError, match="edsr_x4 has width 256 and 32 blocks, the file 4 and 2; leave --model out"):
+        convert_checkpoint(path, "edsr_x4")
+    with pytest.raises(ValueError, match="edsr_x4 has width 4 and 32 blocks, the file 4 and 2"):
+        convert_checkpoint(path, "edsr_x4", width=4)
+    model = convert_checkpoint(path, "edsr_x4", width=4, num_blocks=2)  # as the user says
+    assert (model.name, model.arguments["res_scale"]) == ("edsr_x4", 0.1)
+    mdsr = saved(official_mdsr(), tmp_path / "mdsr.pt")
+    with pytest.raises(ValueError, match="mdsr has width 64 and 80 blocks, the file 4 and 1; leave --model out"):
+        convert_checkpoint(mdsr, "mdsr")
+    with pytest.raises(ValueError, match="unknown model 'net'"):
+        convert_checkpoint(path, "net.safetensors")
+    for file in (path, tmp_path / "x3.mat"):
+        with pytest.raises(ValueError, match=r"model is edsr_baseline_x4\.photos; give edsr_baseline_x4, the weights"):
+            convert_checkpoint(file, "edsr_baseline_x4.photos")
     with pytest.raises(TypeError, match="takes no argument 'res_scal'; did you mean res_scale"):
         convert_checkpoint(path, res_scal=0.1)
 
@@ -259,12 +310,36 @@ def test_upsamplers_of_another_kind_are_refused(tmp_path: Path) -> None:
     state["tail.0.0.weight"] = torch.zeros(20, 4, 3, 3)
     with pytest.raises(ValueError, match="20 outputs, no square times 4"):
         convert_checkpoint(saved(state, tmp_path / "edsr.pt"))
+    state["tail.0.0.weight"] = torch.tensor(1.0)
+    with pytest.raises(ValueError, match=r"an upsampler convolution has shape \(\), not four sides"):
+        convert_checkpoint(saved(state, tmp_path / "edsr.pt"))
     state = {key: value for key, value in state.items() if not key.startswith("tail.0")}
     with pytest.raises(ValueError, match="it has no upsampler"):
         convert_checkpoint(saved(state, tmp_path / "edsr.pt"))
     state = {key: value for key, value in official_mdsr().items() if not key.startswith("upsample.1")}
     with pytest.raises(ValueError, match=r"upsamplers are numbered 0, 2, not 0, 1, \.\.\."):
         convert_checkpoint(saved(state, tmp_path / "mdsr.pt"))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("blind", ["range", "channels"])
+def test_a_smooth_image_does_not_tell_a_smaller_range_or_the_order_of_channels(blind: str, tmp_path: Path) -> None:
+    model = srzoo.create_model("edsr_baseline_x2.photos")
+    state = as_basicsr(srzoo.convert.to_edsr_pytorch(model))
+    if blind == "range":  # trained with img_range 1
+        state = {key: value / 255 if key.endswith("bias") else value for key, value in state.items()}
+    else:  # trained on BGR
+        state["conv_first.weight"] = state["conv_first.weight"].flip(1)
+        state |= {key: state[key].flip(0) for key in ("conv_last.weight", "conv_last.bias")}
+    path, lr = saved(state, tmp_path / "net.pth"), torch.rand(1, 3, 9, 9)
+    done = convert_file(path)
+    assert done.likeness > 40
+    assert (done.warnings, done.range_assumed) == ((), True)
+    assert (done.model(lr) - model(lr)).abs().max() > 0.01
+    if blind == "range":
+        right = convert_file(path, image_range=1.0)
+        torch.testing.assert_close(right.model(lr), model(lr), rtol=1e-5, atol=1e-5)
+        assert not right.range_assumed
 
 
 def test_doubts_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

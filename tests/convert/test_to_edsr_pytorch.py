@@ -22,7 +22,7 @@ def test_there_and_back_is_bit_equal_and_the_official_network_gives_the_same(nam
     for scale in model.scales:
         expected = official_forward(theirs, lr, scale, res_scale)
         torch.testing.assert_close(model(lr, scale), expected, rtol=1e-5, atol=1e-5)
-    overrides = {"res_scale": res_scale} if "edsr_" in name else {}
+    overrides = {"res_scale": res_scale, **SMALL} if name.startswith("edsr_") else {}
     back = convert_checkpoint(tmp_path / "theirs.pt", name, **overrides)
     assert dict(back.arguments) == dict(model.arguments)
     assert back.state_dict().keys() == model.state_dict().keys()
