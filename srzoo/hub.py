@@ -12,7 +12,7 @@ from typing import Literal
 
 from srzoo.architecture import Weights
 from srzoo.version import __version__
-from srzoo.weights import file_sha256
+from srzoo.weights import FOREIGN, file_sha256
 
 LOGGER = logging.getLogger("srzoo")
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -20,7 +20,11 @@ HUB = "hf-hub:"
 FOLDER = "local-dir:"
 FILE = "model.safetensors"
 """The weight file of a repository or a folder."""
-PATTERN = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[^\s:@]+))?(:(?P<file>[^\s:]+))?", re.ASCII)
+PART = r"\w(?:[\w.-]*\w)?"
+PATTERN = re.compile(rf"(?P<repo>{PART}/{PART})(?:@(?P<revision>[^\s:@?#]+))?(?::(?P<file>[^\s:]+))?", re.ASCII)
+PREFIX = re.compile(r"(?:(?:hf[-_]hub|hf|hub):/*|https?://[^/]+/(?!datasets/|spaces/))+", re.IGNORECASE)
+"""Ways in which people begin the address of a repository."""
+MOST_LETTERS = 96
 CHECKSUM = re.compile(r"[0-9a-f]{64}")
 
 
@@ -52,9 +56,10 @@ class HubFile:
             >>> str(HubFile.parse("owner/name@v1.0:half.safetensors"))
             'hf-hub:owner/name@v1.0:half.safetensors'
         """
-        found = PATTERN.fullmatch(text.removeprefix(HUB))
+        found = _parts(text.removeprefix(HUB))
         if found is None:
-            raise ValueError(f"{text!r} names no repository; write {HUB}owner/name or {HUB}owner/name@revision")
+            hint = spelling_hint(text) or f"; write {HUB}owner/name or {HUB}owner/name@revision"
+            raise ValueError(f"{text!r} names no repository{hint}")
         file = found["file"] or FILE
         if not file.endswith(".safetensors") or ".." in file.split("/") or file.startswith("/"):
             raise ValueError(
@@ -73,6 +78,18 @@ class HubFile:
 
     def __str__(self) -> str:
         return f"{HUB}{self.repo}@{self.revision}" + ("" if self.file == FILE else f":{self.file}")
+
+
+def _parts(text: str) -> re.Match[str] | None:
+    """Repository, revision and file that a text without `hf-hub:` names, if the Hub could have them."""
+    found = PATTERN.fullmatch(text)
+    if found is None or not text.isprintable():
+        return None
+    repo, revision = found["repo"], found["revision"] or ""
+    is_wrong = (
+        repo.endswith(".git") or "--" in repo or ".." in text.partition(":")[0] or revision[:1] in ("/", ".", "-")
+    )
+    return None if is_wrong or max(map(len, repo.split("/"))) > MOST_LETTERS else found
 
 
 def find_weights(row: Weights, *, local_files_only: bool = False) -> Path:
@@ -130,12 +147,12 @@ def find_in_folder(folder: str | Path) -> Path:
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist{spelling_hint(str(folder))}")
     others = sorted(path.name for path in folder.glob("*.safetensors"))
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in (".pt", ".pth", ".bin", ".ckpt"))
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in FOREIGN)
     hint = "srzoo.save_model and `srzoo train` write one"
     if others:
         hint = f"it has {', '.join(others)}: give the path of the one you mean"
     elif pickles:
-        hint = f"turn {pickles[0]} into one with srzoo.convert_checkpoint"
+        hint = f"turn {pickles[0]} into one with `srzoo convert`"
     raise FileNotFoundError(f"folder {folder} has no {FILE}; {hint}")
 
 
@@ -147,12 +164,16 @@ def spelling_hint(text: str) -> str:
         '; for a repository on the Hub write hf-hub:owner/name'
         >>> spelling_hint("https://huggingface.co/owner/name/tree/main")
         '; for a repository on the Hub write hf-hub:owner/name'
+        >>> spelling_hint("HF-HUB://owner/name/")
+        '; for a repository on the Hub write hf-hub:owner/name'
         >>> spelling_hint("photos")
         ''
     """
-    found = re.match(r"(?:https?://[^/]+/|hf:/?/?|hf_hub:|hub:)([\w.-]+/[\w.-]+(@[^\s/:]+)?)", text)
-    bare = PATTERN.fullmatch(text.replace("\\", "/"))
-    name = found[1] if found else text if bare and not text.endswith(".safetensors") else ""
+    text = text.replace("\\", "/")
+    begun = PREFIX.match(text)
+    name = text if _parts(text) and not text.endswith(".safetensors") else ""
+    if begun and (found := re.match(r"[\w.-]+/[\w.-]+(@[^\s/:]+)?(?=[/:]|$)", text[begun.end() :])):
+        name = found[0] if _parts(found[0]) else ""
     return f"; for a repository on the Hub write {HUB}{name}" if name else ""
 
 
@@ -178,7 +199,8 @@ def fetch(source: HubFile, sha256: str = "", *, local_files_only: bool = False) 
     from huggingface_hub import constants
 
     offline = local_files_only or constants.HF_HUB_OFFLINE
-    cached = _cached(source)
+    with _explained(source):
+        cached = _cached(source)
     if offline and cached is None:
         switch = "HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else "local_files_only"
         raise FileNotFoundError(
@@ -267,7 +289,7 @@ def _download(source: HubFile) -> Path:
     """The file, through huggingface_hub: resumed when the connection breaks, moved into the cache when it is whole."""
     from huggingface_hub import constants, hf_hub_download
 
-    LOGGER.info("getting %s from %s", source, constants.ENDPOINT)
+    LOGGER.info("getting %s from %s", source, _shown(constants.ENDPOINT))
     return Path(
         hf_hub_download(
             source.repo,
@@ -291,14 +313,25 @@ def _explained(source: HubFile) -> Iterator[None]:
         raise _explain(error, source) from error
 
 
+def _shown(text: str) -> str:
+    """A text without what nobody else should read: passwords in addresses, and the signatures after their `?`."""
+    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\")]*", r"\1", re.sub(r"://[^\s/?'\"]*@", "://", text))
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return _shown(str(error).strip().partition("\n")[0]) or type(error).__name__
+
+
 def _explain(error: Exception, source: HubFile) -> OSError | ValueError:
     """The built-in exception, with one sentence, for an exception of the client."""
-    from huggingface_hub import constants, errors
+    from huggingface_hub import constants, errors, get_token
 
-    page = f"{constants.ENDPOINT}/{'datasets/' if source.kind == 'dataset' else ''}{source.repo}"
+    page = f"{_shown(constants.ENDPOINT)}/{'datasets/' if source.kind == 'dataset' else ''}{source.repo}"
     login = "log in with `hf auth login`, or set HF_TOKEN"
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) else None
+    reason = _reason(cause or error)
+    status = getattr(getattr(cause or error, "response", None), "status_code", None)
     if isinstance(error, errors.HFValidationError):
         return ValueError(f"{source} names no repository: {reason}")
     if isinstance(error, errors.GatedRepoError):
@@ -310,9 +343,12 @@ def _explain(error: Exception, source: HubFile) -> OSError | ValueError:
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return FileNotFoundError(f"{source.repo}@{source.revision} has no file {source.file}; see {page}/tree/main")
     if status in (401, 403):
-        return PermissionError(f"{page} refuses the token it was given ({reason}); {login}")
-    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
-        reason = str(error.__cause__).strip().partition("\n")[0] or type(error.__cause__).__name__
+        refused = "refuses the token it was given" if get_token() else "refuses to answer without a token"
+        return PermissionError(f"{page} {refused} ({reason}); {login}")
+    if status == 404:
+        return FileNotFoundError(f"{page} has no {source.file} at {source.revision} ({reason}); check HF_ENDPOINT too")
+    if status is not None:
+        return ConnectionError(f"{page} answers, but with an error ({reason}); try again later, or check HF_ENDPOINT")
     if type(error) is OSError and error.errno is None:
         return OSError(f"{source} did not arrive whole ({reason}); try again")
     if isinstance(error, OSError) and error.errno is not None and error.errno != errno.ECONNREFUSED:

@@ -1,6 +1,8 @@
 """Models by name, by file, by repository: list them, make them, load them."""
 
 import inspect
+import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +19,10 @@ from srzoo.catalog import broken_plugins as broken_plugins
 from srzoo.catalog import catalog, told_broken
 from srzoo.catalog import register as register
 from srzoo.hub import FOLDER, HUB, HubFile, fetch, find_in_folder, find_weights, spelling_hint
-from srzoo.weights import Header, load_strictly, read_header, read_tensors
+from srzoo.weights import FOREIGN, Header, load_strictly, read_header, read_tensors
+
+KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
+"""Kinds of arguments that are checked before a model is built, and how they are told."""
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
@@ -50,8 +55,15 @@ def list_models(pattern: str = "*", *, pretrained: bool = False, tags: bool = Fa
     return [name for name in names if fnmatchcase(name, pattern)]
 
 
+def _check_not_empty(name: str) -> None:
+    """An empty path would be the current folder."""
+    if not name.removeprefix(FOLDER):
+        raise ValueError(f"the name or path {name!r} is empty; was a variable not set?")
+
+
 def _find(name: str) -> tuple[Architecture, str, str | None]:
     """Family, model name and tag of `name` or `name.tag`."""
+    _check_not_empty(name)
     if "/" in name or "\\" in name:
         hint = spelling_hint(name) or f"; for a folder write {FOLDER}FOLDER, for a weight file srzoo.load_model(FILE)"
         raise ValueError(f"{name!r} is no model's name{hint}")
@@ -79,13 +91,23 @@ def _pick_weights(arch: Architecture, name: str, tag: str | None) -> Weights:
 
 
 def _check_arguments(arch: Architecture, name: str, overrides: Mapping[str, Any]) -> None:
-    """Every override is an argument of the class."""
-    allowed = list(inspect.signature(arch.model).parameters)
-    for key in overrides:
-        if key not in allowed:
-            close = get_close_matches(key, allowed, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(allowed)}"
+    """Every override is an argument of the class, of the kind that the registered value or the default is of."""
+    parameters = inspect.signature(arch.model).parameters
+    kwargs = arch.model_names()[name]
+    for key, value in overrides.items():
+        if key not in parameters:
+            close = get_close_matches(key, parameters, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(parameters)}"
             raise TypeError(f"{name} takes no argument {key!r}; {hint}")
+        usual = kwargs.get(key, parameters[key].default)
+        kind = float if parameters[key].annotation in (float, "float") else type(usual)
+        is_of_kind = isinstance(value, (int, float) if kind is float else kind)
+        if kind in KINDS and not (is_of_kind and (kind is bool or not isinstance(value, bool))):
+            raise TypeError(f"{name} takes {KINDS[kind]} as {key}, such as {usual!r}; {value!r} was given")
+        if kind is float and not math.isfinite(value):
+            raise ValueError(f"{name} takes a finite number as {key}, such as {usual!r}; {value!r} was given")
+        if kind is int and value < 0 and (key.startswith("num_") or key.endswith("width") or key == "channels"):
+            raise ValueError(f"{name} takes {key} of 0 or more, such as {usual!r}; {value!r} was given")
 
 
 def _build(arch: Architecture, name: str, overrides: Mapping[str, Any]) -> SRModel:
@@ -175,13 +197,14 @@ def is_path(name: str | Path) -> bool:
     Examples:
         >>> is_path("runs/mine"), is_path("mine.safetensors"), is_path("edsr_baseline_x4.photos")
         (True, True, False)
-        >>> is_path("hf-hub:owner/name"), is_path("local-dir:mine")
-        (True, True)
+        >>> is_path("hf-hub:owner/name"), is_path("local-dir:mine"), is_path("theirs.pth")
+        (True, True, True)
     """
     text = str(name)
-    has_separator = any(separator in text for separator in ("/", "\\"))
-    is_folder = text not in catalog().owner and Path(text).is_dir()
-    return has_separator or is_folder or text.startswith((HUB, FOLDER)) or text.endswith(".safetensors")
+    if "/" in text or "\\" in text or text.startswith((HUB, FOLDER)) or text.endswith((".safetensors", *FOREIGN)):
+        return True
+    is_listed = text in catalog().owner or text in list_models(tags=True)
+    return not is_listed and os.path.exists(text)  # noqa: PTH110 - Path.exists raises for what can be no path
 
 
 def load_model(path: str | Path, *, local_files_only: bool = False) -> SRModel:
@@ -216,6 +239,7 @@ def weight_file(name: str | Path, *, local_files_only: bool = False) -> Path:
         'edsr_baseline_x4.photos.safetensors'
     """
     text = str(name)
+    _check_not_empty(text)
     if text.startswith(HUB):
         return fetch(HubFile.parse(text), local_files_only=local_files_only)
     if text.startswith(FOLDER):

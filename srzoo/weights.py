@@ -17,6 +17,8 @@ from srzoo.files import replacing
 
 SCHEMA = 1
 LFS_POINTER = b"version https://git-lfs"
+FOREIGN = (".pth", ".pt", ".ckpt", ".bin", ".mat")
+"""Suffixes of files that `srzoo convert` turns into weight files."""
 KEY = "srzoo"  # one key only: several are written in changing order, and equal files would hash differently
 
 
@@ -107,12 +109,16 @@ def read_header(path: str | Path) -> Header:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(KEY)
     except SafetensorError as error:
+        if path.suffix in FOREIGN:
+            raise ValueError(f"{path} is no weight file; turn it into one with `srzoo convert`") from error
         raise ValueError(
-            f"{path} is damaged or not a safetensors file ({error}); other formats go through srzoo.convert_checkpoint"
+            f"{path} is damaged or not a safetensors file ({error}); "
+            "turn other formats into one with `srzoo convert` or srzoo.convert_checkpoint"
         ) from error
     if text is None:
         raise ValueError(
-            f"{path} has no srzoo header; convert other projects' checkpoints with srzoo.convert_checkpoint"
+            f"{path} has no srzoo header; turn other projects' files into weight files with `srzoo convert` "
+            "or srzoo.convert_checkpoint"
         )
     try:
         schema = json.loads(text).get("schema", SCHEMA)

@@ -95,7 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.handle_request()
 
     def handle_request(self) -> None:
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        given = self.headers.get("Authorization") or ""
+        token = given.removeprefix("Bearer ") if not given.startswith("Basic ") else ""  # for a proxy on the way
         self.hub.requests.append(Request(self.command, self.path, token, self.headers.get("Range") or ""))
         if self.hub.status:
             return self.answer(self.hub.status)

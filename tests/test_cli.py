@@ -204,3 +204,14 @@ def test_results_reach_standard_output_while_a_bar_is_on_the_terminal(
     captured = capsys.readouterr()
     assert "photo_x2.png (20x24, bicubic_x2" in captured.out
     assert "1/1" in captured.err
+
+
+def test_an_error_keeps_its_lines_and_cannot_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("two problems:\n- a\x1b[2J.png\n- b\r.png")
+
+    monkeypatch.setattr("srzoo.cli.info.facts", fail)
+    assert main(["info", "x"]) == 2
+    assert capsys.readouterr().err == "srzoo: two problems:\n- a\\x1b[2J.png\n- b\\r.png\n"

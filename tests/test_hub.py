@@ -95,6 +95,22 @@ def test_a_name_of_a_repository_is_read_and_written(text, found):
         ("hf-hub:name", "names no repository; write hf-hub:owner/name or"),
         ("hf-hub:", "names no repository"),
         ("hf-hub:a/b/c", "names no repository"),
+        ("hf-hub:owner/na--me", "names no repository; write hf-hub:owner/name or"),
+        ("hf-hub:owner/na..me", "names no repository; write"),
+        ("hf-hub:owner/name.", "names no repository; write"),
+        ("hf-hub:owner/-name", "names no repository; write"),
+        ("hf-hub:owner/name.git", "names no repository; write"),
+        (f"hf-hub:owner/{'n' * 97}", "names no repository; write"),
+        ("hf-hub:owner/name@../x", "names no repository"),
+        ("hf-hub:owner/name@/etc/passwd", "names no repository"),
+        ("hf-hub:owner/name@v?1", "names no repository"),
+        ("hf-hub:owner/name@v#1", "names no repository"),
+        ("hf-hub:owner/name@v\x1b1", "names no repository"),
+        ("hf-hub:owner/name@v\udc801", "names no repository"),
+        ("hf-hub:owner/name:a\0.safetensors", "names no repository"),
+        ("hf-hub://owner/net", "names no repository; for a repository on the Hub write hf-hub:owner/net$"),
+        ("hf-hub:owner/net/", "names no repository; for a repository on the Hub write hf-hub:owner/net$"),
+        ("hf-hub:hf-hub:owner/net@v1", "names no repository; for a repository on the Hub write hf-hub:owner/net@v1$"),
         ("hf-hub:a/b@", "names no repository"),
         ("hf-hub:a/b@x y", "names no repository"),
         ("hf-hub:../b", "names no repository"),
@@ -112,9 +128,15 @@ def test_what_names_no_weight_file_of_a_repository_is_refused(text, told):
 # The Hub: each function that starts with `in_child` runs in a fresh process, by its source
 
 SPAWNER = """
-import json, os, signal, sys, time, traceback
+import json, os, signal, ssl, sys, time, traceback
 import srzoo, srzoo.cli
-assert "huggingface_hub" not in sys.modules  # it reads its switches when it is imported: in each child
+assert "huggingface_hub" not in sys.modules
+import huggingface_hub, huggingface_hub.file_download, huggingface_hub.errors
+for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
+    del sys.modules[name]  # it reads its switches when it is imported: in each child; what it imports stays
+srzoo.list_models()  # reads the catalog
+certificates = ssl.create_default_context()
+ssl.create_default_context = lambda *_, **__: certificates  # 60 ms a process, and there is no https here
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     task = json.loads(line)
@@ -497,6 +519,61 @@ def test_what_is_not_there_or_not_allowed_is_told(start, local, sample, tmp_path
     assert "secret" not in {request.token for request in local.requests if request.path.startswith("/blob/")}
 
 
+@pytest.mark.parametrize(
+    ("status", "token", "kind", "told"),
+    [
+        (401, "mine", "PermissionError", "refuses the token it was given ("),
+        (403, "", "PermissionError", "refuses to answer without a token ("),
+        (404, "", "FileNotFoundError", "has no model.safetensors at main ("),
+        (410, "", "ConnectionError", "answers, but with an error ("),
+    ],
+)
+def test_an_answer_that_is_an_error_is_told_as_such_and_without_password(start, local, status, token, kind, told):
+    """The server gives no X-Error-Code, as a mirror or proxy does."""
+    local.status = status
+    local.tokens = {"mine"}
+    env = {"HF_ENDPOINT": local.url.replace("://", "://user:passw0rd@"), "HF_TOKEN": token}
+    found, sentence, _ = start(in_child_fail, env, name="hf-hub:owner/name").value()
+    assert found == kind
+    assert sentence.startswith(f"{local.url}/owner/name {told}")
+    assert str(status) in sentence
+    assert "passw0rd" not in sentence
+
+
+def test_passwords_and_signatures_are_not_shown():
+    signed = "Client error for url: 'https://me:pw@host:80/a/b@v1?Signature=s3cret&Key=k' (Request ID: 7?)"
+    assert hub._shown(signed) == "Client error for url: 'https://host:80/a/b@v1' (Request ID: 7?)"
+    assert hub._shown("http://p@ss:w@host/x and https://host?a=b.") == "http://host/x and https://host"
+
+
+def in_child_bare() -> list[str]:
+    from srzoo.hub import HubFile, fetch
+
+    told = []
+    for repo in ("owner/na--me", "owner/name.", "owner/" + 200 * "n"):
+        try:
+            fetch(HubFile(repo))
+        except Exception as error:
+            told.append(f"{type(error).__name__}: {error}")
+    return told
+
+
+def test_what_the_client_refuses_to_look_up_is_told_in_a_sentence(start, local):
+    told = start(in_child_bare).value()
+    assert len(told) == 3
+    for one in told:
+        assert one.startswith("ValueError: hf-hub:owner/n")
+        assert " names no repository: " in one
+    assert local.requests == []
+
+
+def test_a_password_in_the_endpoint_is_not_logged(start, local, sample):
+    endpoint = {"HF_ENDPOINT": local.url.replace("://", "://user:passw0rd@")}
+    child = start(in_child_load, endpoint, name="hf-hub:owner/name")
+    child.value()
+    assert child.log() == f"srzoo: getting hf-hub:owner/name@main from {local.url}\n"
+
+
 def test_two_processes_at_once_fetch_it_once(start, local, sample, tmp_path):
     local.delay = 0.5
     children = [start(in_child_load, name="hf-hub:owner/name") for _ in range(2)]
@@ -616,7 +693,7 @@ def test_what_srzoo_cannot_build_is_refused_by_name(start, local, tmp_path):
         names.append(f"hf-hub:owner/{name}")
     plain, plugin, evil, later, broken = start(in_child_fail_each, names=names).value()
     assert {kind for kind, _ in (plain, plugin, evil, later, broken)} == {"ValueError"}
-    assert "has no srzoo header; convert other projects' checkpoints" in plain[1]
+    assert "has no srzoo header; turn other projects' files into weight files with `srzoo convert`" in plain[1]
     assert plugin[1].endswith("its header names the package plugnet 1.0: install that if you trust it")
     assert evil[1].endswith("install the package that has it, or add it with srzoo.register")
     assert "owner/later" in later[1]

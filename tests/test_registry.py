@@ -133,6 +133,29 @@ def test_an_override_like_no_other_is_answered_with_all_of_them():
         srzoo.create_model("edsr_x2", qqqqqq=4)
 
 
+@pytest.mark.parametrize(
+    ("override", "kind", "told"),
+    [
+        (dict(res_scale="a"), TypeError, "takes a number as res_scale, such as 1.0; 'a' was given"),
+        (dict(res_scale=True), TypeError, "takes a number as res_scale, such as 1.0; True was given"),
+        (dict(res_scale=float("nan")), ValueError, "takes a finite number as res_scale, such as 1.0; nan was given"),
+        (dict(width=8.0), TypeError, "takes a whole number as width, such as 64; 8.0 was given"),
+        (dict(width=True), TypeError, "takes a whole number as width, such as 64; True was given"),
+        (dict(scale="2"), TypeError, "takes a whole number as scale, such as 2; '2' was given"),
+        (dict(num_blocks=None), TypeError, "takes a whole number as num_blocks, such as 16; None was given"),
+        (dict(num_blocks=-1), ValueError, "takes num_blocks of 0 or more, such as 16; -1 was given"),
+    ],
+)
+def test_an_override_of_a_wrong_kind_is_refused_before_anything_is_built(override, kind, told, as_users_call):
+    with pytest.raises(kind, match=f"^edsr_baseline_x2 {told}$"):
+        srzoo.create_model("edsr_baseline_x2", **override)
+
+
+def test_overrides_of_the_right_kind_pass(as_users_call):
+    assert srzoo.create_model("edsr_baseline_x2", width=4, num_blocks=0, res_scale=1).arguments["res_scale"] == 1
+    assert srzoo.create_model("mdsr_baseline", width=4, num_blocks=1, scales=[2, 3]).scales == (2, 3)
+
+
 # Weights
 
 
@@ -262,7 +285,7 @@ def test_overrides_apply_to_the_arguments_of_the_header(folder):
     [
         ([], r"srzoo\.save_model and `srzoo train` write one"),
         (["b.safetensors", "a.safetensors"], r"it has a\.safetensors, b\.safetensors: give the path of the one"),
-        (["pytorch_model.bin"], r"turn pytorch_model\.bin into one with srzoo\.convert_checkpoint"),
+        (["pytorch_model.bin"], r"turn pytorch_model\.bin into one with `srzoo convert`"),
     ],
 )
 def test_a_folder_without_a_model_says_what_it_has(tmp_path, there, told):
@@ -292,6 +315,9 @@ def test_a_bare_owner_and_name_is_answered_with_the_spelling(ask, kind, told):
     [
         ("https://huggingface.co/owner/name/tree/main", "write hf-hub:owner/name$"),
         ("hf://owner/name@v1/model.safetensors", "write hf-hub:owner/name@v1$"),
+        ("HF-HUB:owner/name", "write hf-hub:owner/name$"),
+        ("hf-hub:https://huggingface.co/owner/name", "write hf-hub:owner/name$"),
+        ("owner\\name", "write hf-hub:owner/name$"),
         ("runs/mine/a.safetensors", r"for a weight file srzoo\.load_model\(FILE\)"),
         ("/runs/mine", "for a folder write local-dir:FOLDER"),
     ],
@@ -299,6 +325,37 @@ def test_a_bare_owner_and_name_is_answered_with_the_spelling(ask, kind, told):
 def test_other_spellings_are_answered_with_ours(name, told):
     with pytest.raises(ValueError, match=told):
         srzoo.create_model(name)
+
+
+@pytest.mark.parametrize("name", ["", "local-dir:"])
+@pytest.mark.parametrize(
+    "ask", [srzoo.create_model, srzoo.load_model, registry.open_model, registry.weight_file, srzoo.model_info]
+)
+def test_an_empty_name_is_not_the_current_folder(folder, monkeypatch, ask, name):
+    monkeypatch.chdir(folder)
+    with pytest.raises(ValueError, match=rf"^the name or path '{name}' is empty; was a variable not set\?$"):
+        ask(name)
+
+
+def test_a_file_of_another_project_is_answered_with_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"x": torch.zeros(1)}, "edsr_x4.pth")
+    for name in ("edsr_x4.pth", "./edsr_x4.pth", str(tmp_path / "edsr_x4.pth")):
+        with pytest.raises(ValueError, match=r"edsr_x4\.pth is no weight file; turn it into one with `srzoo convert`$"):
+            registry.open_model(name)
+    with pytest.raises(FileNotFoundError, match=r"^gone\.pt does not exist; give a weight file"):
+        registry.open_model("gone.pt")
+    Path("weights").write_bytes(b"of another program")
+    with pytest.raises(ValueError, match=r"weights is damaged or not a safetensors file .*`srzoo convert`"):
+        registry.open_model("weights")
+
+
+def test_a_registered_name_comes_before_a_file_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("bicubic_x2", "edsr_baseline_x2.photos"):
+        Path(name).touch()
+        assert not registry.is_path(name)
+        assert not registry.open_model(name).training
 
 
 def test_a_models_name_is_no_file():

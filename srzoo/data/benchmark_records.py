@@ -60,6 +60,7 @@ class BenchmarkSet:
         aliases: Other names it goes by.
         folders: Where below the set's folder its HR images may lie, in the order in which they are looked for.
         beside: Pattern of names that may lie in the same folder without being part of the set.
+        longer_side: Width or height of each image, whichever is more, in pixels; 0 if they differ.
     """
 
     name: str
@@ -70,6 +71,7 @@ class BenchmarkSet:
     aliases: tuple[str, ...] = ()
     folders: tuple[str, ...] = ("HR", "original", "GT", "GTmod12", "")
     beside: str = ""
+    longer_side: int = 0
 
     def is_called(self, name: str) -> bool:
         """Whether this is a name of the set: case, spaces, `-`, `_` and a last `_HR` do not matter.
@@ -153,6 +155,7 @@ def _all_sets() -> dict[str, BenchmarkSet]:
             aliases=("DIV2K_valid", "DIV2K_val", "DIV2K_validation", "DIV2K100"),
             folders=("DIV2K_valid_HR", "DIV2K_train_HR", "HR", ""),
             beside=r"0[0-7]\d\d|0800",
+            longer_side=2040,
         ),
     )
     return {one.name: one for one in sets}

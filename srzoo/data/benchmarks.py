@@ -37,7 +37,7 @@ def find_set(
     Args:
         name: A name of `BENCHMARKS` or an alias, in any case; or the path of a folder of images (searched with its
             subfolders, or only `HR` in it where there is one), or of one image. A folder that is called as a benchmark
-            is taken for it.
+            is taken for it, and so is its `HR`.
         data: The folder that sets are in; None takes the one that `SRZOO_DATA` names.
         lr: A folder of LR images, instead of MATLAB's bicubic of HR: `X2/baby.png`, `LR_bicubic/X2/babyx2.png`,
             `LRbicx2/baby.png`, `LR/baby.png` or `babyx2.png`, in it or in the set's folder in it. HR images are cropped
@@ -48,7 +48,8 @@ def find_set(
 
     Raises:
         FileNotFoundError: If there is no such set or folder, or no such set can be fetched.
-        ValueError: If `path` is unknown or does not go with `lr`, or what was fetched is not the set.
+        ValueError: If `path` is unknown or does not go with `lr`, a name or folder is empty, or what was fetched is not
+            the set.
 
     Examples:
         ```python
@@ -62,8 +63,13 @@ def find_set(
         raise ValueError(f"path is {path!r}; allowed are 'rgb' and 'luma'")
     if lr is not None and path == "luma":
         raise ValueError("path 'luma' makes LR images of the luma of HR; leave out lr, or take path 'rgb'")
+    for what, given in (("the name of the set", name), ("data", data), ("lr", lr)):
+        if given is not None and not str(given).strip():
+            raise ValueError(f"{what} is empty; was a variable not set?")
     if lr is not None and not Path(lr).is_dir():
         raise FileNotFoundError(f"lr is {lr}, which is not a folder; give a folder of LR images")
+    if data is not None and not Path(data).is_dir():
+        raise FileNotFoundError(f"data is {data}, which is not a folder; give the folder that the sets are in")
     below = Path(lr) if lr is not None else None
     if data is None:
         data = os.environ.get("SRZOO_DATA") or None
@@ -72,9 +78,12 @@ def find_set(
     name, place = str(name), Path(name)
     record = benchmark_called(name)
     if record is None and place.is_dir():
-        record = benchmark_called(place.resolve().name)
+        within = place.resolve()
+        record, above = benchmark_called(within.name), benchmark_called(within.parent.name)
         if record is not None:
             data = place
+        elif above is not None and within.name in above.folders and (images := _images_of(above, place)):
+            return ImageSet(above.name, images, place, record=above, lr=below, path=path)
     if record is not None:
         folder, images = _find_benchmark(record, data, fetch)
         return ImageSet(record.name, images, folder, record=record, lr=below, path=path)
@@ -110,7 +119,7 @@ def _not_found(record: BenchmarkSet, data: Path | None, looked: Sequence[Path]) 
             f"DIR/{record.name}/HR and give DIR (data=, --data, SRZOO_DATA), {remedy}"
         )
     if not data.is_dir():
-        return f"{record.name} was not found: {data} is not a folder; give the folder that the sets are in"
+        return f"{record.name} was not found: SRZOO_DATA is {data}, which is not a folder; name the one of the sets"
     there = ", ".join(sets_in(data)) or "none"
     tried = ", ".join(path.relative_to(data).as_posix() for path in looked)
     return (

@@ -248,7 +248,7 @@ class ImageSet:
         if facts.error:
             return [f"{name}: {facts.error}"]
         image = next((one for one in self.record.images if one.name == name), None) if self.record else None
-        if image and (difference := _difference(image, facts, self.name)):
+        if self.record and image and (difference := _difference(image, facts, self.record)):
             return [f"{name}: {difference}"]
         found = []
         for scale in scales:
@@ -340,8 +340,11 @@ def lr_folder(root: Path, name: str, record: BenchmarkSet | None, scale: int) ->
     return next((folder for folder in candidates if folder.is_dir() and _images_below(folder)), root)
 
 
-def _difference(image: BenchmarkImage, facts: Facts, name: str) -> str:
+def _difference(image: BenchmarkImage, facts: Facts, record: BenchmarkSet) -> str:
     """How an image differs from the one that is recorded; "" if it does not."""
+    name = record.name
+    if record.longer_side and max(facts.width, facts.height) != record.longer_side:
+        return f"{facts.size} pixels, and the longer side of every image of {name} has {record.longer_side}"
     if image.width and (facts.width, facts.height) != (image.width, image.height):
         return f"{facts.size} pixels, and that of {name} has {image.width}x{image.height}"
     if facts.mode != image.mode and image.mode == "L" and facts.grey_sha256:

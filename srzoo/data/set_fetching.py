@@ -17,6 +17,7 @@ from srzoo.data.cache import cache_faults, cache_root, work_alone
 from srzoo.data.folders import SUFFIXES
 from srzoo.data.image_sets import ImageSet, inspect
 from srzoo.data.pairs import read_scored
+from srzoo.hub import HubFile, fetch
 
 LOGGER = logging.getLogger("srzoo")
 
@@ -67,17 +68,12 @@ def fetch_set(record: BenchmarkSet) -> Path:
 
 def _download(name: str, files: HubFiles) -> Path:
     """The archive in the cache of huggingface_hub."""
-    from huggingface_hub import hf_hub_download
-
     try:
-        path = hf_hub_download(files.repo, files.file, repo_type="dataset", revision=files.revision)
-    except Exception as error:  # each version of the client raises kinds of its own
-        reason = " ".join(str(error).split())
+        return fetch(HubFile(files.repo, files.revision, files.file, "dataset"))
+    except (FileNotFoundError, ConnectionError, PermissionError) as error:
         raise FileNotFoundError(
-            f"{name} cannot be fetched from {files.repo} on the Hub ({type(error).__name__}: {reason}); get it "
-            "elsewhere and name its folder"
+            f"{name} cannot be fetched: {error}; or get it elsewhere and name its folder"
         ) from error
-    return Path(path)
 
 
 def _unpack(archive: Path, folder: Path, record: BenchmarkSet) -> None:

@@ -36,8 +36,13 @@ def test_a_folder_that_is_called_as_a_benchmark_is_checked_as_one(hr):
     assert images.record is TINY
     assert images.problems((2,)) == ["missing (1): baby"]
     assert find_set("tiny", hr.parent).record is TINY
-    own = find_set(str(hr))
-    assert (own.name, own.record, own.names) == ("HR", None, ("bird", "bridge", "img_003"))
+    inner = find_set(str(hr))
+    assert (inner.name, inner.record, inner.names) == ("Tiny4", TINY, ("bird", "img_003", "bridge"))
+    save(hr.with_name("GTmod12") / "baby.png", noise(0))
+    assert find_set(hr.with_name("GTmod12")).names == ("baby",)  # the folder that was given, and not HR beside it
+    save(hr.with_name("mine") / "x.png", noise(0))
+    own = find_set(hr.with_name("mine"))
+    assert (own.name, own.record, own.names) == ("mine", None, ("x",))
 
 
 def test_names_may_differ_as_copies_of_a_set_do_and_then_pixels_tell(hr):
@@ -56,7 +61,7 @@ def test_names_may_differ_as_copies_of_a_set_do_and_then_pixels_tell(hr):
 def test_of_the_training_folder_of_div2k_only_the_validation_images_are_taken(tmp_path, monkeypatch):
     folder = tmp_path / "DIV2K" / "DIV2K_train_HR"
     for number in (1, 799, 800, *range(801, 901)):
-        save(folder / f"{number:04}.png", np.full((28, 29, 3), number % 256, np.uint8))
+        save(folder / f"{number:04}.png", np.full((29, 2040, 3), number % 256, np.uint8))
     images = find_set("div2k", tmp_path)
     assert (len(images.names), images.names[0], images.names[-1]) == (100, "0801", "0900")
     assert images.problems((2,)) == []
@@ -66,6 +71,9 @@ def test_of_the_training_folder_of_div2k_only_the_validation_images_are_taken(tm
     folder.rename(valid)
     (valid / "0850.png").unlink()
     assert find_set("DIV2K_valid", tmp_path).problems((2,)) == ["missing (1): 0850"]
+    save(valid / "0850.png", noise(0, 510, 339))
+    told = "0850: 339x510 pixels, and the longer side of every image of DIV2K has 2040"
+    assert find_set(valid).problems((2,)) == [told]
 
 
 def test_a_set_that_is_not_found_is_told_with_where_it_was_sought_and_what_is_there(hr, monkeypatch):
@@ -81,8 +89,14 @@ def test_a_set_that_is_not_found_is_told_with_where_it_was_sought_and_what_is_th
         find_set("Manga109", sets(hr))
     with pytest.raises(FileNotFoundError, match=r"no folder of benchmark sets is named.*SRZOO_DATA"):
         find_set("Set5")
-    with pytest.raises(FileNotFoundError, match="is not a folder"):
-        find_set("Set5", "nowhere")
+    for name in ("Set5", hr):  # also where it is not needed
+        with pytest.raises(FileNotFoundError, match="data is nowhere, which is not a folder"):
+            find_set(name, "nowhere")
+    with monkeypatch.context() as environment:
+        environment.setenv("SRZOO_DATA", "nowhere")
+        with pytest.raises(FileNotFoundError, match="Set5 was not found: SRZOO_DATA is nowhere, which is not a folder"):
+            find_set("Set5")
+        assert find_set(hr).record is TINY
     with pytest.raises(FileNotFoundError, match=r"neither a benchmark set \(Set5, .* nor a folder"):
         find_set("nothing", sets(hr))
     (sets(hr) / "Set14" / "HR").mkdir(parents=True)  # an empty folder is no set
@@ -93,6 +107,9 @@ def test_a_set_that_is_not_found_is_told_with_where_it_was_sought_and_what_is_th
 def test_a_wrong_call_is_refused(hr, as_users_call):
     with pytest.raises(ValueError, match="path is 'y'"):
         find_set("Tiny4", sets(hr), path="y")  # pyright: ignore[reportArgumentType]
+    for name, options in (("", {}), (" ", {}), ("Tiny4", {"data": ""}), ("Tiny4", {"lr": ""})):
+        with pytest.raises(ValueError, match=r" is empty; was a variable not set\?"):
+            find_set(name, **options)
     with pytest.raises(ValueError, match="leave out lr"):
         find_set("Tiny4", sets(hr), path="luma", lr=hr)
     with pytest.raises(FileNotFoundError, match="lr is nowhere"):

@@ -196,10 +196,13 @@ def benchmark_reader():
 
 
 def test_pairs_equal_those_of_the_folder_and_hr_is_cropped(hr):
-    for ours, theirs in zip(find_set(str(hr)).pairs(2), pairs_from_hr(hr, 2), strict=True):
+    own = hr.with_name("mine")
+    hr.rename(own)
+    for ours, theirs in zip(find_set(own).pairs(2), pairs_from_hr(own, 2), strict=True):
         assert (ours.name, ours.scale) == (theirs.name, 2)
         assert torch.equal(ours.lr, theirs.lr)
         assert torch.equal(ours.hr, theirs.hr)
+    own.rename(hr)
     assert find_set("Tiny4", sets(hr)).pairs(2)[1].hr.shape == (3, 32, 40)  # of 33x41
 
 
@@ -218,9 +221,9 @@ def test_pairs_equal_those_of_the_folder_and_hr_is_cropped(hr):
 )
 def test_lr_images_are_taken_from_each_layout(hr, tmp_path, layout):
     small = {}
-    for name, pixels in PIXELS.items():
+    for i, (name, pixels) in enumerate(PIXELS.items()):
         height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
-        small[name] = noise(hash(layout) % 99, height, width, 1 if name == "bridge" else 3)
+        small[name] = noise(i, height, width, 1 if name == "bridge" else 3)
         stored = np.stack([small[name]] * 3, -1) if name == "bridge" else small[name]  # as MATLAB's are
         save(tmp_path / "lr" / layout.format(name=name), stored)
     images = find_set("Tiny4", sets(hr), lr=tmp_path / "lr")
