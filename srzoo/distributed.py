@@ -131,6 +131,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
 
 
+def launched_rank() -> int:
+    """Which process this is, by the launcher's word, before it has joined the others; 0 if it was started alone."""
+    return int(os.environ.get("RANK", "0")) if is_launched() else 0
+
+
 def is_launched() -> bool:
     """Whether torchrun (or another launcher that sets WORLD_SIZE) started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1

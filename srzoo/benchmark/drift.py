@@ -47,6 +47,8 @@ class Check:
     comparisons: tuple[Comparison, ...]
     problems: tuple[str, ...]
     """A sentence for each model of which nothing could be compared."""
+    skipped: tuple[str, ...] = ()
+    """A sentence for each mean that was not compared, of models of which others were."""
 
     @property
     def passed(self) -> bool:
@@ -74,23 +76,32 @@ def check_result(result: BenchmarkResult, tolerance: float = TOLERANCE) -> Check
         raise ValueError(f"tolerance is {tolerance}; it must be 0 dB or more")
     asked = {entry.label: entry for entry in result.entries if not entry.is_baseline}
     found: list[Comparison] = []
-    problems = []
+    problems, skipped = [], []
     for entry in asked.values():
         means = [mean for mean in result.means if mean.model == entry.label]
         reasons = [_compare(entry, mean, result, tolerance) for mean in means]
-        found += [one for one in reasons if isinstance(one, Comparison)]
-        if not any(isinstance(one, Comparison) for one in reasons):
+        compared = [one for one in reasons if isinstance(one, Comparison)]
+        found += compared
+        if compared:
+            skipped += [
+                f"not compared: {mean.model} on {mean.set} x{mean.scale}: {reason}"
+                for mean, reason in zip(means, reasons, strict=True)
+                if isinstance(reason, str)
+            ]
+        else:
             told = "; ".join(dict.fromkeys(str(one) for one in reasons))
             problems.append(f"nothing that {entry.label} records can be compared: {told}")
     if not asked:
         problems.append("nothing can be compared: only bicubic was run, which records nothing")
-    return Check(tuple(found), tuple(problems))
+    return Check(tuple(found), tuple(problems), tuple(skipped))
 
 
 def _compare(entry: Entry, mean: Mean, result: BenchmarkResult, tolerance: float) -> Comparison | str:
     """The comparison, or the reason why there is none."""
     if result.settings.tta != "none" or result.settings.path != "rgb":
         return "weights record scores of path rgb without tta"
+    if result.lr is not None:
+        return "LR came from a folder, and weights record scores of LR that was made from HR"
     if not entry.recorded:
         return "its weights record no scores"
     recorded: Any = entry.recorded.get(mean.set, {})

@@ -1,17 +1,20 @@
 """The models of a benchmark: what the user named, found and opened before anything runs."""
 
 import copy
+import hashlib
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from srzoo.architecture import SRModel
 from srzoo.benchmark.published import method_of
 from srzoo.registry import create_model, is_path, list_models, model_info, open_model, weight_file
-from srzoo.weights import content_hash, load_strictly, read_header
+from srzoo.weights import content_hash, file_sha256, load_strictly, read_header
 
 BASELINE = "bicubic"
 
@@ -31,6 +34,8 @@ class Entry:
     parameters: int
     content: str
     """Hash of its tensors, as it runs."""
+    code: str = ""
+    """Hash of the code that it runs with; see `code_of`."""
     license: str = ""
     recorded: Mapping[str, Any] = field(default_factory=dict)
     """Scores that its weights record: set -> scale -> psnr, ssim, images, protocol."""
@@ -40,6 +45,17 @@ class Entry:
     """The same under the self-ensemble of eight."""
     is_baseline: bool = False
     """Whether it was added to compare with, and not asked for."""
+
+    def opened(self) -> SRModel:
+        """The model that was planned with, as `open` gives it.
+
+        Raises:
+            ValueError: If it has other tensors or arguments by now.
+        """
+        model = self.open()
+        if content_hash(model.state_dict()) != self.content or model.arguments != self.arguments:
+            raise ValueError(f"{self.label} changed while the benchmark ran; start it again")
+        return model
 
     def to_json(self) -> dict[str, Any]:
         """Facts as plain JSON values."""
@@ -113,6 +129,7 @@ def open_entries(
         ValueError: If a name is unknown, a model has no weights, offers none of the scales, or cannot work on luma.
     """
     found: dict[str, Entry] = {}
+    identities: dict[str, Any] = {}
     for spec in models:
         words: Sequence[Any] = [spec] if isinstance(spec, SRModel) else expand(str(spec))
         entries = [_open_entry(word, luma) for word in words]
@@ -121,16 +138,22 @@ def open_entries(
             there = ", ".join(str(scale) for scale in sorted({scale for entry in entries for scale in entry.scales}))
             asked = ", ".join(map(str, scales or ()))
             raise ValueError(f"{_name_of(spec)} does not offer scale {asked}; it has {there}")
-        for entry in filter(None, kept):
-            if found.setdefault(entry.label, entry).content != entry.content:
+        for word, entry in zip(words, kept, strict=True):
+            if entry is None:
+                continue
+            by_hand = id(word) if isinstance(word, SRModel) and not word.name else None
+            identity = (entry.content, entry.code, entry.name, entry.arguments, by_hand)
+            found.setdefault(entry.label, entry)
+            if identities.setdefault(entry.label, identity) != identity:
                 raise ValueError(f"two different models are called {entry.label}; benchmark them one at a time")
     if not found:
         raise ValueError("no model was given; name one, such as edsr_baseline_x4")
-    added = [_baseline(scale, luma) for scale in _scales_of(found.values())] if baseline else []
+    added = [_baseline(scale, luma) for scale in scales_of(found.values())] if baseline else []
     return [*(entry for entry in added if entry is not None and entry.label not in found), *found.values()]
 
 
-def _scales_of(entries: Iterable[Entry]) -> list[int]:
+def scales_of(entries: Iterable[Entry]) -> list[int]:
+    """All scales that some entry runs at."""
     return sorted({scale for entry in entries for scale in entry.scales})
 
 
@@ -139,7 +162,7 @@ def _with_scales(entry: Entry, scales: Sequence[int] | None) -> Entry | None:
     if scales is None:
         return entry
     kept = tuple(scale for scale in entry.scales if scale in scales)
-    return Entry(**{**vars(entry), "scales": kept}) if kept else None
+    return replace(entry, scales=kept) if kept else None
 
 
 def _name_of(spec: str | Path | SRModel) -> str:
@@ -151,7 +174,7 @@ def _baseline(scale: int, luma: bool) -> Entry | None:
     name = f"{BASELINE}_x{scale}"
     if name not in list_models(name):
         return None
-    return Entry(**{**vars(_open_entry(name, luma)), "is_baseline": True})
+    return replace(_open_entry(name, luma), is_baseline=True)
 
 
 def _open_entry(spec: str | SRModel, luma: bool) -> Entry:
@@ -171,11 +194,39 @@ def _open_entry(spec: str | SRModel, luma: bool) -> Entry:
         arguments=dict(model.arguments),
         parameters=sum(p.numel() for p in model.parameters()),
         content=content_hash(model.state_dict()),
+        code=code_of(model),
         license=(origin.license if origin is not None else "") or row_license,
         recorded=recorded,
         method=method_of(model, "none"),
         ensemble_method=method_of(model, "x8"),
     )
+
+
+def code_of(model: SRModel) -> str:
+    """A hash of what a model computes besides its tensors: source files, and plain attributes of its parts.
+
+    Covers srzoo's own files, which may have been edited since the version was set, and those that define the classes
+    of the model's parts; of torch the version tells. A class without a file, typed into a console, is of this process
+    alone.
+    """
+    told = [_own_code(Path(__file__).parents[1])]
+    for kind in sorted({type(part) for part in model.modules()}, key=lambda kind: (kind.__module__, kind.__qualname__)):
+        if kind.__module__.partition(".")[0] not in ("torch", "srzoo"):
+            file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+            told.append(file_sha256(file) if file and Path(file).is_file() else f"process {os.getpid()}, {id(kind)}")
+    for name, part in model.named_modules():
+        plain = {key: value for key, value in vars(part).items() if isinstance(value, bool | int | float | str | tuple)}
+        told.append(f"{name} {type(part).__qualname__} {sorted({**plain, 'training': False}.items())}")
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+@cache
+def _own_code(folder: Path) -> str:
+    """A hash over the Python files of a folder."""
+    files = sorted(folder.rglob("*.py"))
+    return hashlib.sha256(
+        "".join(f"{file.relative_to(folder)} {file_sha256(file)}" for file in files).encode()
+    ).hexdigest()
 
 
 def _given(model: SRModel) -> SRModel:

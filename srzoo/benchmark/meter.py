@@ -74,3 +74,18 @@ def _peak_mib(device: torch.device) -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words, such as "cpu, 2 threads" or "cuda:0, NVIDIA H100".
+
+    Examples:
+        >>> describe_device(torch.device("cpu")).startswith("cpu, ")
+        True
+    """
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu, {threads} thread{'s' if threads != 1 else ''}"
+    return str(device)

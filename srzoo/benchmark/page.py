@@ -8,7 +8,7 @@ from itertools import groupby
 from srzoo.benchmark.drift import Check
 from srzoo.benchmark.result import BenchmarkResult
 from srzoo.benchmark.rows import Mean, Row
-from srzoo.benchmark.tables import HEAD, cells, cite, count, notes, published_beside
+from srzoo.benchmark.tables import HEAD, cells, cells_of_published, cite, count, notes, published_beside
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --quiet: #777; --bad: #c22; --good: #197a3a; }
@@ -57,22 +57,14 @@ def page(result: BenchmarkResult, check: Check | None = None) -> str:
         others = published_beside(means)
         for row in [*(mean.published for mean in means), *others]:
             sources |= {} if row is None else {row.source: None}
-        body = [("", cells(mean)) for mean in means]
-        body += [
-            (
-                "published",
-                [f"published: {row.method}", f"{row.psnr:.2f}", "" if row.ssim is None else f"{row.ssim:.4f}"],
-            )
-            for row in others
-        ]
+        body = [("", cells(mean)) for mean in means] + [("published", cells_of_published(row)) for row in others]
         parts += [
             f"<h2>{escape(name)} x{scale}</h2>",
             f'<p class="quiet">{count(means[0].images, "image")}; {escape(means[0].protocol)}</p>',
-            _table(HEAD, [(kind, [*row, *[""] * (len(HEAD) - len(row))]) for kind, row in body]),
+            _table(HEAD, body),
             _images(means, [row for row in result.rows if (row.set, row.scale) == (name, scale)]),
         ]
-    told = [f"<li>{escape(note.removeprefix(chr(92)))}</li>" for note in notes(result.means)]
-    told += [f"<li>{escape(cite(source))}</li>" for source in sources]
+    told = [note.removeprefix("\\") for note in notes(result.means)] + [cite(source) for source in sources]
     return "\n".join(
         [
             "<!doctype html>",
@@ -84,7 +76,7 @@ def page(result: BenchmarkResult, check: Check | None = None) -> str:
             "megapixels are of the output; memory is of the GPU's allocator, on a processor of the whole process.</p>",
             *parts,
             *(_checked(check) if check is not None else []),
-            f"<h2>Notes</h2><ul>{''.join(told)}</ul>" if told else "",
+            f"<h2>Notes</h2><ul>{''.join(f'<li>{escape(one)}</li>' for one in told)}</ul>" if told else "",
             f"<script>{SCRIPT}</script>",
             f'<script type="application/json" id="result">{_inline(result)}</script>',
             "</body></html>\n",
@@ -118,6 +110,7 @@ def _images(means: Sequence[Mean], rows: Sequence[Row]) -> str:
 def _checked(check: Check) -> list[str]:
     """What was compared with the weights' records."""
     lines = [f'<li class="{"bad" if one.drifted else "good"}">{escape(str(one))}</li>' for one in check.comparisons]
+    lines += [f'<li class="quiet">{escape(one)}</li>' for one in check.skipped]
     lines += [f'<li class="bad">{escape(problem)}</li>' for problem in check.problems]
     return ["<h2>Check against the weights' records</h2>", f"<ul>{''.join(lines)}</ul>"]
 

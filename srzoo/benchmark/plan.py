@@ -3,14 +3,16 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import torch
 
 from srzoo.architecture import SRModel
-from srzoo.benchmark.entries import Entry, open_entries
+from srzoo.benchmark.entries import Entry, open_entries, scales_of
+from srzoo.benchmark.meter import describe_device
 from srzoo.benchmark.published import Published, find_published
 from srzoo.data.benchmarks import ImageSet, find_set
 from srzoo.device import pick_device
@@ -21,6 +23,8 @@ from srzoo.upscaling.upscaler import DEFAULT_TILE, Tta
 from srzoo.version import __version__
 
 Made = TypeVar("Made")
+Cropped = tuple[str, int, tuple[str, ...]]
+"""Set, scale, and names of the images that are cropped to a multiple of the scale."""
 GROUPS = {"none": None, "flips": flips, "x8": dihedral}
 ProtocolName = Literal["paper", "rgb", "y-rounded"]
 PROTOCOL_NAMES = ("paper", "rgb", "y-rounded")
@@ -91,6 +95,10 @@ class Job:
     sets: tuple[ImageSet, ...]
     device: torch.device
     world: World
+    device_words: str
+    """The first process's device, as `srzoo.benchmark.meter.describe_device` tells it."""
+    cropped: tuple[Cropped, ...] = ()
+    """For each set and scale the images that are cropped, where there are some."""
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -102,6 +110,11 @@ class Job:
         """Images to score, each counted for every model and scale."""
         return sum(len(unit.names) for unit in self.units)
 
+    @property
+    def lr(self) -> str | None:
+        """The folder that LR images come from; None if they are made from HR."""
+        return next((str(images.lr) for images in self.sets if images.lr is not None), None)
+
     def describe(self) -> str:
         """Models, sets, protocol and device in one line."""
         asked = [entry.label for entry in self.entries if not entry.is_baseline]
@@ -109,6 +122,7 @@ class Job:
         rules = dict.fromkeys(str(unit.rule) for unit in self.units)
         more = [f"tta {self.settings.tta}"] if self.settings.tta != "none" else []
         more += ["path luma"] if self.settings.path == "luma" else []
+        more += [f"LR from {self.lr}"] if self.lr is not None else []
         more += [f"{self.world.size} processes"] if self.world.size > 1 else []
         return "; ".join(
             [
@@ -141,26 +155,84 @@ def plan_benchmark(
 
     Raises:
         FileNotFoundError: If a model, a set or a folder is not there.
-        ValueError: If a set has problems (all are told), a model has no weights, or a setting is not allowed.
+        ValueError: If sets have problems (all are told), a model has no weights, or a setting is not allowed.
     """
     world = world or World.current()
     settings = settings or Settings()
+    given, names = _each(models), [str(one) for one in _each(sets)]
+    only = None if scales is None else tuple(scales)
 
     def find(fetched: bool) -> list[ImageSet]:
-        return [find_set(str(one), data, lr=lr, path=settings.path, fetch=fetched) for one in _each(sets)]
+        return _find_all(names, partial(find_set, data=data, lr=lr, path=settings.path, fetch=fetched))
 
-    def prepare() -> tuple[list[ImageSet], list[Entry], torch.device, list[str]]:
+    def prepare() -> tuple[list[ImageSet], list[Entry], torch.device]:
         found, chosen = find(False), pick_device(device)
-        entries = open_entries(
-            _each(models), None if scales is None else tuple(scales), luma=settings.path == "luma", baseline=baseline
-        )
-        return found, entries, chosen, _check(found, entries, settings, report) if world.is_main else []
+        entries = open_entries(given, only, luma=settings.path == "luma", baseline=baseline)
+        if world.is_main:
+            _check(found, entries, settings, report)
+        return found, entries, chosen
 
     if fetch:
         _together(world, lambda: find(True) if world.is_main else None)
-    found, entries, chosen, fingerprints = _together(world, prepare)
-    units = _units(entries, found, world.share_object(fingerprints), settings, chosen)
-    return Job(settings=settings, units=units, sets=tuple(found), device=chosen, world=world)
+    found, entries, chosen = _together(world, prepare)
+    mine = _facts(found, entries, settings, chosen) if world.is_main else None
+    facts = world.share_object(cast(_Facts, mine))
+    # by the first's hashes, so that a file that changes meanwhile is noticed when it is opened again
+    entries = [replace(entry, content=content) for entry, content in zip(entries, facts.contents, strict=True)]
+    return Job(
+        settings=settings,
+        units=_units(entries, found, facts, settings, chosen.type, world.size),
+        sets=tuple(found),
+        device=chosen,
+        world=world,
+        device_words=facts.device,
+        cropped=facts.cropped,
+    )
+
+
+class _Facts(NamedTuple):
+    """What the first process tells the others, so that all make the same keys."""
+
+    fingerprints: list[str]
+    """Of the sets."""
+    contents: list[str]
+    """Of the models."""
+    device: str
+    cropped: tuple[Cropped, ...]
+
+
+def _facts(sets: Sequence[ImageSet], entries: Sequence[Entry], settings: Settings, device: torch.device) -> _Facts:
+    """The facts, of sets that were checked."""
+    cropped = []
+    for images in sets:
+        scored = set(images.names[: settings.limit])
+        for scale in scales_of(entries):
+            names = tuple(name for name in images.cropped(scale) if name in scored)
+            cropped += [(images.name, scale, names)] if names else []
+    return _Facts(
+        [images.fingerprint for images in sets],
+        [entry.content for entry in entries],
+        describe_device(device),
+        tuple(cropped),
+    )
+
+
+def _find_all(names: Sequence[str], find: Callable[[str], ImageSet]) -> list[ImageSet]:
+    """Every set, or what is wrong with all that cannot be found."""
+    found: list[ImageSet] = []
+    troubles: list[ValueError | OSError] = []
+    for name in names:
+        try:
+            found.append(find(name))
+        except (ValueError, OSError) as error:
+            if all(str(error) != str(other) for other in troubles):
+                troubles.append(error)
+    if len(troubles) == 1:
+        raise troubles[0]
+    if troubles:
+        kind = FileNotFoundError if all(isinstance(one, FileNotFoundError) for one in troubles) else ValueError
+        raise kind("\n- ".join([f"{len(troubles)} sets cannot be scored:", *map(str, troubles)]))
+    return found
 
 
 def _together(world: World, make: Callable[[], Made]) -> Made:
@@ -183,46 +255,52 @@ def _each(things: Any) -> list[Any]:
     return [things] if isinstance(things, str | Path | SRModel) else list(things)
 
 
-def _check(sets: Sequence[ImageSet], entries: Sequence[Entry], settings: Settings, report: Report | None) -> list[str]:
-    """See that all can be scored; returns the sets' fingerprints."""
+def _check(sets: Sequence[ImageSet], entries: Sequence[Entry], settings: Settings, report: Report | None) -> None:
+    """See that all can be scored; what is wrong with any set is told at once."""
     names = [images.name for images in sets]
     if not sets:
         raise ValueError("no set was given; name one, such as Set5")
     if len(set(names)) < len(names):
         raise ValueError(f"two sets have the same name ({', '.join(names)}); benchmark them one at a time")
-    scales = sorted({scale for entry in entries for scale in entry.scales})
+    troubles = []
     for images in sets:
         if settings.path == "luma" and images.protocol == "div2k":
-            raise ValueError(f"{images.name} is scored on RGB, and path luma has none; take path rgb")
-        images.check(scales, report)
-    return [images.fingerprint for images in sets]
+            troubles.append(f"{images.name} is scored on RGB, and path luma has none; take path rgb")
+        try:
+            images.check(scales_of(entries), report)
+        except ValueError as error:
+            troubles.append(str(error))
+    if troubles:
+        raise ValueError("\n".join(troubles))
 
 
 def _units(
     entries: Sequence[Entry],
     sets: Sequence[ImageSet],
-    fingerprints: Sequence[str],
+    told: _Facts,
     settings: Settings,
-    device: torch.device,
+    device: str,
+    processes: int,
 ) -> tuple[Unit, ...]:
     """Every model at each of its scales on every set, model by model."""
     units = []
     for entry in entries:
-        for images, fingerprint in zip(sets, fingerprints, strict=True):
+        for images, fingerprint in zip(sets, told.fingerprints, strict=True):
             for scale in entry.scales:
                 rule = settings.rule(images)(scale)
                 tta: Tta = "none" if entry.is_baseline else settings.tta
                 facts = {
                     "srzoo": __version__,
                     "torch": torch.__version__,
-                    "model": entry.to_json(),
+                    "model": [entry.to_json(), entry.code],
                     "set": [images.name, fingerprint],
                     "scale": scale,
                     "protocol": asdict(rule),
                     "tta": tta,
                     "path": settings.path,
                     "tile": settings.tile,
-                    "device": device.type,
+                    "device": told.device,
+                    "processes": 1 if device == "cuda" else processes,  # each has a CUDA device of its own
                 }
                 units.append(
                     Unit(
@@ -243,5 +321,7 @@ def _published(entry: Entry, images: ImageSet, scale: int, tta: Tta, settings: S
     """What was published for a model, where it is measured in the same way."""
     method = {"none": entry.method, "x8": entry.ensemble_method}.get(tta)
     if method is None or images.record is None or settings.protocol != "paper" or settings.limit is not None:
+        return None
+    if images.lr is not None:  # who knows how it was made
         return None
     return find_published(method, images.name, scale)

@@ -1,9 +1,10 @@
 """Figures that papers and other projects published, as data, each with its source."""
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, replace
 
 from srzoo.architecture import SRModel
-from srzoo.registry import model_info
+from srzoo.catalog import catalog
 
 
 @dataclass(frozen=True)
@@ -16,17 +17,23 @@ class Source:
     address: str
     protocol: str
     """How it was measured, in words."""
+    ssim_comparable: bool = True
+    """Whether its SSIM is the quantity that srzoo measures."""
 
 
 EDSR_PAPER = Source(
     "Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017",
     "table 3",
     "https://arxiv.org/abs/1707.02921",
-    "Y of BT.601 and `scale` pixels cut; DIV2K (0801 to 0900): RGB and 6 + `scale` pixels cut",
+    "Y of BT.601 and `scale` pixels cut",
 )
-EDSR_PAPER_DIV2K = Source(
-    EDSR_PAPER.title, "table 2", EDSR_PAPER.address, "DIV2K (0801 to 0900): RGB, 6 + `scale` pixels cut"
+EDSR_PAPER_DIV2K = replace(
+    EDSR_PAPER,
+    protocol="DIV2K (0801 to 0900): RGB, 6 + `scale` pixels cut; SSIM by MATLAB's `ssim` of the RGB array as a volume, "
+    "which is another quantity: the difference leaves it out",
+    ssim_comparable=False,
 )
+EDSR_PAPER_TABLE_2 = replace(EDSR_PAPER_DIV2K, where="table 2")
 EDSR_README = Source(
     "EDSR-PyTorch, the authors' code",
     "README",
@@ -157,10 +164,10 @@ _TABLE_2_METHODS = ("SRResNet (L2 loss)", "SRResNet (L1 loss)", "EDSR baseline",
 def _all() -> list[Published]:
     """Every figure; of a method, set and scale the one that is shown comes first."""
     rows = [
-        Published(method, name, scale, *cell, source)
-        for table, methods, source in (
-            (_TABLE_3, METHODS, EDSR_PAPER),
-            (_TABLE_2, _TABLE_2_METHODS, EDSR_PAPER_DIV2K),
+        Published(method, name, scale, *cell, on_div2k if name == "DIV2K" else source)
+        for table, methods, source, on_div2k in (
+            (_TABLE_3, METHODS, EDSR_PAPER, EDSR_PAPER_DIV2K),
+            (_TABLE_2, _TABLE_2_METHODS, EDSR_PAPER_TABLE_2, EDSR_PAPER_TABLE_2),
         )
         for (name, scale), cells in table.items()
         for method, cell in zip(methods, cells, strict=True)
@@ -209,20 +216,21 @@ def find_published(method: str, set_name: str, scale: int) -> Published | None:
 def method_of(model: SRModel, tta: str = "none") -> str | None:
     """The published method a zoo model is built like; None if there is none, or it has other arguments than its name.
 
+    `channels` and `scales` may be others.
+
     Examples:
         >>> import srzoo
         >>> method_of(srzoo.create_model("bicubic_x2"))
         'Bicubic'
-        >>> method_of(srzoo.create_model("edsr_baseline_x2", width=8, num_blocks=1)) is None
+        >>> method_of(srzoo.create_model("edsr_baseline_x2", res_scale=0.1)) is None
         True
     """
-    try:
-        named = model_info(model.name).arguments
-    except ValueError:  # a name that is not registered, or none
+    if model.name not in catalog().owner:  # built by hand
         return None
-    for key, value in named.items():
-        has = model.arguments.get(key)
-        if key != "scales" and has != value:
-            return None
+    arch = catalog().families[catalog().owner[model.name][0]]
+    named = {key: parameter.default for key, parameter in inspect.signature(arch.model).parameters.items()}
+    named |= arch.model_names()[model.name]
+    if any(model.arguments.get(key) != value for key, value in named.items() if key not in ("channels", "scales")):
+        return None
     variant, _, scale = model.name.rpartition("_x")
     return _COLUMN.get((variant if scale.isdigit() else model.name, tta))

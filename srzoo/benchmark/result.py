@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from srzoo.benchmark.entries import Entry
-from srzoo.benchmark.plan import Settings
+from srzoo.benchmark.plan import Cropped, Settings
 from srzoo.benchmark.published import PUBLISHED
 from srzoo.benchmark.rows import Mean, Row
-from srzoo.benchmark.tables import markdown, per_image
+from srzoo.benchmark.tables import count, markdown, per_image
 from srzoo.version import __version__
 
 
@@ -30,6 +30,10 @@ class BenchmarkResult:
     processes: int = 1
     kept: int = 0
     """Rows that an earlier, killed run had measured."""
+    lr: str | None = None
+    """The folder that LR images came from; None if they were made from HR."""
+    cropped: tuple[Cropped, ...] = ()
+    """Set, scale and names of the images that were cropped to a multiple of the scale, where there were some."""
 
     @property
     def nonfinite(self) -> tuple[Row, ...]:
@@ -43,6 +47,8 @@ class BenchmarkResult:
         parts += [f"{self.processes} processes"] if self.processes > 1 else []
         parts += [f"tta {self.settings.tta}", f"path {self.settings.path}"]
         parts += [f"only the first {self.settings.limit} images of each set"] if self.settings.limit is not None else []
+        parts += [f"LR from {self.lr}"] if self.lr is not None else []
+        parts += [f"{count(self.kept, 'row')} kept of an earlier run"] if self.kept else []
         return "; ".join(parts)
 
     def table(self, *, images: bool = False) -> str:
@@ -63,9 +69,12 @@ class BenchmarkResult:
             "device": self.device,
             "processes": self.processes,
             "kept": self.kept,
+            "measured_with": self.measured_with,
+            "lr": self.lr,
             **asdict(self.settings),
             "models": [entry.to_json() for entry in self.entries],
-            "sets": [{"name": name, "folder": folder, "images": count} for name, folder, count in self.sets],
+            "sets": [{"name": name, "folder": folder, "images": images} for name, folder, images in self.sets],
+            "cropped": [{"set": name, "scale": scale, "images": list(names)} for name, scale, names in self.cropped],
             "means": [mean.to_json() for mean in self.means],
             "rows": [row.to_json() for row in self.rows],
             "published": [asdict(row) for row in PUBLISHED if (row.set, row.scale) in there],

@@ -53,7 +53,7 @@ class Mean:
     protocol: str
     images: int
     psnr: float
-    """Mean over the images of which SR is finite, NaN if none is; one that is identical to HR counts as 100 dB."""
+    """Mean over the images of which SR is finite, NaN if none is; one above 100 dB counts as 100 dB."""
     ssim: float
     seconds: float
     """For an image."""
@@ -63,7 +63,7 @@ class Mean:
     nonfinite: tuple[str, ...] = ()
     """Images of which SR holds NaN or infinity; they are left out of the means of PSNR and SSIM."""
     identical: tuple[str, ...] = ()
-    """Images of which SR is HR."""
+    """Images of which SR is HR, or so near to it that they count as 100 dB."""
     published: Published | None = None
     """What was published for this model, where it was measured in the same way."""
 
@@ -115,7 +115,7 @@ def mean_of(rows: Sequence[Row], published: Published | None = None) -> Mean:
         megapixels_per_second=pixels / 1e6 / max(seconds, 1e-9),
         peak_mib=max(peaks, default=None),
         nonfinite=tuple(row.image for row in rows if row.nonfinite),
-        identical=tuple(row.image for row in rows if row.psnr == math.inf),
+        identical=tuple(row.image for row in rows if row.psnr > MOST_PSNR),
         published=published,
     )
 

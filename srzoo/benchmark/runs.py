@@ -1,17 +1,19 @@
 """Run a benchmark: model by model, set by set, image by image; a killed run goes on where it was."""
 
+import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from math import nan
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srzoo.architecture import SRModel
-from srzoo.benchmark.journal import Journal
+from srzoo.benchmark.journal import Journal, Line
 from srzoo.benchmark.meter import metered
 from srzoo.benchmark.plan import GROUPS, Job, ProtocolName, Settings, Unit, plan_benchmark
 from srzoo.benchmark.result import BenchmarkResult
@@ -24,11 +26,14 @@ from srzoo.metrics import psnr, ssim
 from srzoo.tta import SelfEnsemble
 from srzoo.upscaling.tiling import run_tiled
 from srzoo.upscaling.upscaler import DEFAULT_TILE, Tta
+from srzoo.weights import file_sha256
 
 WARM_UP_SIDE = 64
 """Largest side, in LR pixels, of the image that a model is run on before the clock starts."""
 Progress = Callable[[int, int, Row], None]
 """Called with (images done, images in all, the last row); of this process alone."""
+Kept = list[dict[str, Row]]
+"""For each unit, image -> row that a killed run left."""
 
 
 def benchmark(
@@ -46,6 +51,7 @@ def benchmark(
     limit: int | None = None,
     baseline: bool = True,
     fetch: bool = False,
+    fresh: bool = False,
     save_images: str | Path | None = None,
     progress: Progress | None = None,
 ) -> BenchmarkResult:
@@ -70,12 +76,14 @@ def benchmark(
         limit: See `tta`.
         baseline: Add bicubic at each scale.
         fetch: Fetch a set from the Hub that is not found.
+        fresh: Measure anew what a killed run has measured.
         save_images: Folder to write the scored images to, as `model/set/x4/name.png`.
         progress: Called after each image.
 
     Raises:
         FileNotFoundError: If a model, a set or a folder is not there.
-        ValueError: If a set has problems (all are told), a model has no weights, or a setting is not allowed.
+        ValueError: If sets have problems (all are told), a model has no weights, changes while it runs or gives another
+            size than it should, or a setting is not allowed.
 
     Examples:
         >>> import tempfile
@@ -91,13 +99,20 @@ def benchmark(
     job = plan_benchmark(
         models, sets, data=data, lr=lr, scales=scales, settings=settings, device=device, baseline=baseline, fetch=fetch
     )  # fmt: skip
+    if fresh:
+        forget(job)
     result = run_benchmark(job, save_images=save_images, progress=progress)
     forget(job)
     return result
 
 
 def run_benchmark(
-    job: Job, *, save_images: str | Path | None = None, journal: Journal | None = None, progress: Progress | None = None
+    job: Job,
+    *,
+    save_images: str | Path | None = None,
+    journal: Journal | None = None,
+    kept: Kept | None = None,
+    progress: Progress | None = None,
 ) -> BenchmarkResult:
     """Run a planned benchmark, or what is left of it; its rows stay on disk until `forget(job)`.
 
@@ -105,20 +120,24 @@ def run_benchmark(
         job: What to do.
         save_images: As `benchmark` takes it; rows that were kept without their image are measured again.
         journal: Where rows are kept.
+        kept: What `kept_rows` gave, if it was asked before.
         progress: Called after each image.
 
     Raises:
-        ValueError: If a model's output does not fit an image.
+        ValueError: If a model has changed since the plan was made, or its output does not fit an image.
     """
     journal = journal or Journal(rank=job.world.rank)
     folder = Path(save_images) if save_images is not None else None
-    kept = job.world.share_object(kept_rows(job, journal, folder) if job.world.is_main else [])
+    if kept is None and job.world.is_main:
+        kept = kept_rows(job, journal, folder)
+    kept = job.world.share_object(kept or [])
     mine = deal(job, kept)
     total = sum(map(len, mine))
     rows: dict[tuple[int, str], Row] = {}
     work = ((i, unit) for i, unit in enumerate(job.units) if mine[i])
     for entry, units in groupby(work, key=lambda pair: pair[1].entry):
-        plain = to_channels_last(entry.open(), job.device).eval()
+        plain = to_channels_last(entry.opened(), job.device).eval()
+        plain.register_forward_hook(check_size)
         for i, unit in units:
             make_ops = GROUPS[unit.tta]
             model = plain if make_ops is None else SelfEnsemble(plain, make_ops())
@@ -126,10 +145,11 @@ def run_benchmark(
             for count, index in enumerate(mine[i]):
                 pair = pairs[index]
                 if count == 0:
-                    warm_up(model, pair, job.device)
+                    with _named(unit, pair):
+                        warm_up(model, pair, job.device)
                 target = None if folder is None else image_path(folder, unit, pair.name)
                 row = run_image(model, pair, unit, job, target)
-                journal.append(unit.key, row)
+                journal.append(unit.key, row, "" if target is None else file_sha256(target))
                 rows[i, row.image] = row
                 if progress:
                     progress(len(rows), total, row)
@@ -139,15 +159,16 @@ def run_benchmark(
     return _result(job, everything, sum(map(len, kept)))
 
 
-def kept_rows(job: Job, journal: Journal, folder: Path | None = None) -> list[dict[str, Row]]:
+def kept_rows(job: Job, journal: Journal, folder: Path | None = None) -> Kept:
     """For each unit the rows that a killed run left, by image; only those whose image is in `folder`, if any."""
-    kept = []
-    for unit in job.units:
-        found = {name: row for name, row in journal.read(unit.key).items() if name in unit.names}
-        if folder is not None:
-            found = {name: row for name, row in found.items() if image_path(folder, unit, name).is_file()}
-        kept.append(found)
-    return kept
+
+    def fits(unit: Unit, line: Line) -> bool:
+        if line.row.image not in unit.names or folder is None:
+            return line.row.image in unit.names
+        path = image_path(folder, unit, line.row.image)  # another model's image may have been written over it
+        return path.is_file() and file_sha256(path) == line.picture
+
+    return [{line.row.image: line.row for line in journal.read(unit.key) if fits(unit, line)} for unit in job.units]
 
 
 def deal(job: Job, kept: Sequence[Collection[str]]) -> list[list[int]]:
@@ -177,6 +198,28 @@ def warm_up(model: SRModel, pair: Pair, device: torch.device) -> None:
     model(lr[..., :WARM_UP_SIDE, :WARM_UP_SIDE].contiguous(memory_format=torch.channels_last), pair.scale)
 
 
+def check_size(model: nn.Module, given: tuple[Tensor, int], out: Tensor) -> None:
+    """A forward hook that sees that SR has the size of LR, times the scale.
+
+    Raises:
+        ValueError: If it has not.
+    """
+    lr, scale = given
+    made, wanted = (f"{width}x{height}" for height, width in (out.shape[-2:], [side * scale for side in lr.shape[-2:]]))
+    if made != wanted:
+        raise ValueError(f"the model makes {made} pixels of {lr.shape[-1]}x{lr.shape[-2]}; they must be {wanted}")
+
+
+@contextmanager
+def _named(unit: Unit, pair: Pair) -> Iterator[None]:
+    """Name model and image in what goes wrong."""
+    try:
+        yield
+    except ValueError as error:
+        told = f"{unit.entry.label} on {unit.images.name} {pair.name} at x{pair.scale}: {error}"
+        raise ValueError(told) from error
+
+
 @torch.inference_mode()
 def run_image(model: SRModel, pair: Pair, unit: Unit, job: Job, target: Path | None = None) -> Row:
     """The row of one image; the scored image is written to `target`.
@@ -184,26 +227,24 @@ def run_image(model: SRModel, pair: Pair, unit: Unit, job: Job, target: Path | N
     Raises:
         ValueError: If the model takes other channels or gives another size; it names model and image.
     """
-    scale, label = pair.scale, unit.entry.label
+    scale = pair.scale
 
     def run(window: Tensor) -> Tensor:
         return model(window.contiguous(memory_format=torch.channels_last), scale).float()
 
-    try:
+    with _named(unit, pair):
         lr, hr = model_input(pair, model.channels, job.device)
         with metered(job.device) as usage:
             sr = run_tiled(run, lr, scale=scale, tile=job.settings.tile, halo=model.halo(scale))
         nonfinite = int((~sr.isfinite()).sum())
         sr, hr = comparable(sr, hr)
         both = (nan, nan) if nonfinite else (psnr(sr, hr, unit.rule).item(), ssim(sr, hr, unit.rule).item())
-    except ValueError as error:
-        raise ValueError(f"{label} on {unit.images.name} {pair.name} at x{scale}: {error}") from error
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
         samples = (sr.cpu().double().nan_to_num(0).clamp(0, 1) * 255).round().to(torch.uint8)  # as the protocol rounds
         write_picture(Picture(samples.contiguous()), target)
     return Row(
-        model=label,
+        model=unit.entry.label,
         set=unit.images.name,
         scale=scale,
         image=pair.name,
@@ -220,9 +261,13 @@ def run_image(model: SRModel, pair: Pair, unit: Unit, job: Job, target: Path | N
 
 def image_path(folder: Path, unit: Unit, name: str) -> Path:
     """Where the scored image of a model goes: `folder/model/set/x4/name.png`."""
-    label = re.sub(r"[^\w.@+-]+", "_", unit.entry.label).strip("_.") or "model"
-    title = re.sub(r"[^\w.@+-]+", "_", unit.images.name).strip("_.") or "set"
-    return folder / label / title / f"x{unit.scale}" / f"{name}.png"
+    return folder / _as_folder(unit.entry.label) / _as_folder(unit.images.name) / f"x{unit.scale}" / f"{name}.png"
+
+
+def _as_folder(label: str) -> str:
+    """A label as a folder's name; one that has to be changed gets a hash, so that no two labels share a folder."""
+    name = re.sub(r"[^\w.@+-]+", "_", label).strip("_.")
+    return name if name == label else f"{name}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 def _result(job: Job, rows: dict[tuple[int, str], Row], num_kept: int) -> BenchmarkResult:
@@ -236,22 +281,9 @@ def _result(job: Job, rows: dict[tuple[int, str], Row], num_kept: int) -> Benchm
         entries=job.entries,
         sets=tuple((images.name, str(images.folder), len(images.names)) for images in job.sets),
         settings=job.settings,
-        device=describe_device(job.device),
+        device=job.device_words,
         processes=job.world.size,
         kept=num_kept,
+        lr=job.lr,
+        cropped=job.cropped,
     )
-
-
-def describe_device(device: torch.device) -> str:
-    """The device in words, such as "cpu, 2 threads" or "cuda:0, NVIDIA H100".
-
-    Examples:
-        >>> describe_device(torch.device("cpu")).startswith("cpu, ")
-        True
-    """
-    if device.type == "cuda":
-        return f"{device}, {torch.cuda.get_device_name(device)}"
-    if device.type == "cpu":
-        threads = torch.get_num_threads()
-        return f"cpu, {threads} thread{'s' if threads != 1 else ''}"
-    return str(device)

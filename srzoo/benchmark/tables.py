@@ -19,7 +19,9 @@ def markdown(means: Sequence[Mean]) -> str:
         sources |= dict.fromkeys(row.source for row in shown)
         lines = [f"### {name} x{scale}: {count(found[0].images, 'image')}; {found[0].protocol}", ""]
         parts.append(
-            "\n".join([*lines, *grid(HEAD, [cells(mean) for mean in found] + [_other(row) for row in others])])
+            "\n".join(
+                [*lines, *grid(HEAD, [cells(mean) for mean in found] + [cells_of_published(row) for row in others])]
+            )
         )
     parts += [note for note in (*notes(means), *map(cite, sources)) if note]
     return "\n\n".join(parts)
@@ -29,13 +31,14 @@ def cells(mean: Mean) -> list[str]:
     """The cells of a row, as `HEAD` has them."""
     mark = "*" if mean.nonfinite else ""
     difference = "" if mean.difference is None else f"{mean.difference:+.2f} dB"
-    if difference and mean.published is not None and mean.published.ssim is not None:
-        difference += f" / {mean.ssim - mean.published.ssim:+.4f}"
+    published = mean.published
+    if difference and published is not None and published.ssim is not None and published.source.ssim_comparable:
+        difference += f" / {mean.ssim - published.ssim:+.4f}"
     return [
         mean.model,
         f"{mean.psnr:.3f}{mark}",
         f"{mean.ssim:.4f}{mark}",
-        "" if mean.published is None else f"{mean.published.method}: {mean.published}",
+        "" if published is None else f"{published.method}: {published}",
         difference,
         f"{mean.seconds:.3f}",
         f"{mean.megapixels_per_second:.2f}",
@@ -52,7 +55,8 @@ def published_beside(means: Sequence[Mean]) -> list[Published]:
     return [row for row in found if row is not None]
 
 
-def _other(row: Published) -> list[str]:
+def cells_of_published(row: Published) -> list[str]:
+    """The cells of a row of what else was published, as `HEAD` has them."""
     similarity = "" if row.ssim is None else f"{row.ssim:.4f}"
     return [f"published: {row.method}", f"{row.psnr:.2f}", similarity, "", "", "", "", ""]
 
@@ -69,7 +73,9 @@ def notes(means: Sequence[Mean]) -> list[str]:
                 f"({', '.join(mean.nonfinite)}); {left}."
             )
         if mean.identical:
-            told.append(f"{what}: {', '.join(mean.identical)} came out identical to HR and counts as 100 dB.")
+            told.append(
+                f"{what}: {', '.join(mean.identical)} came out identical to HR, or above 100 dB, and counts as 100 dB."
+            )
     return told
 
 

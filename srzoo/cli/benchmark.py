@@ -1,6 +1,7 @@
 """`srzoo benchmark`: the papers' tables, measured."""
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -8,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -20,12 +21,17 @@ from srzoo.benchmark.plan import PROTOCOL_NAMES, Job, Settings, plan_benchmark
 from srzoo.benchmark.result import BenchmarkResult
 from srzoo.benchmark.rows import Row
 from srzoo.benchmark.runs import forget, kept_rows, run_benchmark
-from srzoo.distributed import WorkerLost, World, joined_world
+from srzoo.data.check import listed
+from srzoo.distributed import WorkerLost, World, joined_world, launched_rank
 from srzoo.files import replacing
 from srzoo.upscaling.upscaler import DEFAULT_TILE
 
 LOGGER = logging.getLogger("srzoo")
 SECONDS_BETWEEN_LINES = 5.0
+SECONDS_TO_TELL = 5.0
+"""How long the other processes wait for the first to tell of a mistake; it ends the launcher, which ends them."""
+MOST_NAMES = 5
+IF_LOST = "start the same command again, finished images are kept"
 
 
 def add(commands: Any) -> None:
@@ -72,28 +78,28 @@ def add(commands: Any) -> None:
     parser.add_argument("--save-images", metavar="DIR", help="write the scored images: DIR/model/set/x4/name.png")
     parser.add_argument("--check", action="store_true", help="fail if a mean differs from what the weights record")
     parser.add_argument("--tolerance", type=float, metavar="DB", help=f"what --check lets pass (default: {TOLERANCE})")
+    parser.add_argument("--fresh", action="store_true", help="measure anew what a killed run has measured")
     parser.add_argument("--quiet", action="store_true", help="no plan and no progress")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Benchmark; under torchrun, as one of several processes, of which the first prints and writes."""
-    scales, sets, settings = _read_options(args)
     before = signal.signal(signal.SIGTERM, _terminate)  # so that the user is told how to go on
     try:
-        with joined_world(args.device, if_lost="start the same command again, finished images are kept") as (
-            world,
-            device,
-        ):
+        with ExitStack() as stack:
             try:
+                scales, sets, settings = _read_options(args)
+                world, device = stack.enter_context(joined_world(args.device, if_lost=IF_LOST))
                 job = plan_benchmark(
                     args.models, sets, data=args.data, lr=args.lr, scales=scales, settings=settings, device=device,
                     fetch=args.fetch, report=_checking(args.quiet), world=world,
                 )  # fmt: skip
             except (ValueError, TypeError, OSError, ImportError):
-                if world.is_main:
+                if launched_rank() == 0:
                     raise
-                return 2  # the same in every process; the first tells
+                time.sleep(SECONDS_TO_TELL)  # the same in every process: the first tells, before the launcher ends it
+                return 2
             return _run(job, args, world)
     except WorkerLost:  # which was told in the log when it was noticed
         return 1
@@ -127,8 +133,18 @@ def _read_options(args: argparse.Namespace) -> tuple[tuple[int, ...] | None, lis
             raise FileNotFoundError(f"{option}: folder {Path(value).parent} does not exist; create it first")
         if Path(value).is_dir() or not os.access(Path(value).parent, os.W_OK):
             raise PermissionError(f"{option}: {value} is a folder or cannot be written; give the path of a file")
+    if args.json == "-" and args.per_image:
+        raise ValueError("--json - takes the place of the table, and has a row an image; leave out --per-image")
+    if args.html == "-":
+        raise ValueError("--html writes a file; give its path, such as result.html")
+    if args.json and args.html and Path(args.json).resolve() == Path(args.html).resolve():
+        raise ValueError(f"--json and --html are both {args.json}; give two files")
     if args.save_images is not None:
-        Path(args.save_images).mkdir(parents=True, exist_ok=True)
+        try:
+            Path(args.save_images).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            told = f"--save-images: {args.save_images} is a file, or would be in one; give a folder"
+            raise NotADirectoryError(told) from None
     settings = Settings(tta=args.tta, protocol=args.protocol, path=args.path, tile=args.tile, limit=args.limit)
     return scales, sets, settings
 
@@ -137,56 +153,75 @@ def _run(job: Job, args: argparse.Namespace, world: World) -> int:
     """Run what was planned, and tell and write what came of it."""
     journal = Journal(rank=world.rank)
     tells = world.is_main and not args.quiet
+    if args.fresh:
+        forget(job, journal)
+    folder = Path(args.save_images) if args.save_images is not None else None
+    kept = kept_rows(job, journal, folder) if world.is_main else None
     if tells:
         _say(job.describe())
-        folder = Path(args.save_images) if args.save_images is not None else None
-        kept = sum(map(len, kept_rows(job, journal, folder)))
-        if kept:
-            _say(f"kept {kept} of {job.num_images} rows of a run that was cut off; {job.num_images - kept} to go")
+        _tell_cropped(job)
+        if count := sum(map(len, kept or [])):
+            _say(f"kept {count} of {job.num_images} rows of a run that was cut off; {job.num_images - count} to go")
     done = 0
     try:
         with _progress(tells) as progress:
 
-            def count(finished: int, total: int, row: Row) -> None:
+            def listen(finished: int, total: int, row: Row) -> None:
                 nonlocal done
                 done = finished
                 progress(finished, total, row)
 
-            result = run_benchmark(job, save_images=args.save_images, journal=journal, progress=count)
+            result = run_benchmark(job, save_images=folder, journal=journal, kept=kept, progress=listen)
     except (KeyboardInterrupt, SystemExit) as told:
         if world.is_main:
-            _say(f"stopped after {done} images, whose rows are kept; start the same command again to go on")
+            what = f"stopped after {done} images, whose" if world.size == 1 else "stopped; the finished images'"
+            _say(f"{what} rows are kept; start the same command again to go on")
         raise SystemExit(130 if isinstance(told, KeyboardInterrupt) else told.code) from None
     check = check_result(result, TOLERANCE if args.tolerance is None else args.tolerance) if args.check else None
     if world.is_main:
-        _tell(result, check, args)
+        text = _write_files(result, check, args)
         forget(job, journal)  # only now: nothing is lost if a file cannot be written
+        _tell(result, check, text, to_stderr=args.json == "-")
     return 1 if result.nonfinite or (check is not None and not check.passed) else 0
 
 
-def _tell(result: BenchmarkResult, check: Check | None, args: argparse.Namespace) -> None:
-    """Print the tables, write the files, say what is wrong."""
+def _tell_cropped(job: Job) -> None:
+    """Say which images are not scored whole."""
+    for name, scale, names in job.cropped:
+        [images] = [one for one in job.sets if one.name == name]
+        of = len(images.names[: job.settings.limit])
+        _say(f"{len(names)} of {of} images of {name} cropped to a multiple of {scale}: {listed(names, MOST_NAMES)}")
+
+
+def _write_files(result: BenchmarkResult, check: Check | None, args: argparse.Namespace) -> str:
+    """Write the files; returns what to print."""
     told = {**result.to_json(), "check": None if check is None else check.to_json()}
     text = json.dumps(told, indent=2, allow_nan=False) if args.json else ""
-    print(text if args.json == "-" else result.table(images=args.per_image))
     if args.json not in (None, "-"):
         _write(Path(args.json), text + "\n")
     if args.html is not None:
         _write(Path(args.html), page(result, check))
+    return text if args.json == "-" else result.table(images=args.per_image)
+
+
+def _tell(result: BenchmarkResult, check: Check | None, text: str, *, to_stderr: bool) -> None:
+    """Print the tables or JSON, say what is wrong; the check to standard error, where JSON is printed."""
+    _print(text)
     for row in result.nonfinite:
         values = f"{row.nonfinite} values of the output are" if row.nonfinite > 1 else "1 value of the output is"
         _say(f"{row.model} on {row.set} {row.image} x{row.scale}: {values} NaN or infinite")
     if check is not None:
-        _tell_check(check, to_stderr=args.json == "-")
+        _tell_check(check, to_stderr=to_stderr)
 
 
 def _tell_check(check: Check, to_stderr: bool) -> None:
     """Print each comparison, and say whether the check failed."""
-    lines = [*map(str, check.comparisons), *(f"FAILED: {problem}" for problem in check.problems)]
+    lines = [*map(str, check.comparisons), *check.skipped, *(f"FAILED: {problem}" for problem in check.problems)]
     if to_stderr:
-        sys.stderr.write("\n".join(lines) + "\n")
+        with suppress(BrokenPipeError):
+            sys.stderr.write("\n".join(lines) + "\n")
     else:
-        print("\n" + "\n".join(lines))
+        _print("\n" + "\n".join(lines))
     drifted = sum(one.drifted for one in check.comparisons)
     if drifted:
         _say(f"the check failed: {drifted} of {len(check.comparisons)} means differ from what the weights record")
@@ -199,9 +234,19 @@ def _write(path: Path, text: str) -> None:
         work.write_text(text, encoding="utf-8")
 
 
+def _print(text: str) -> None:
+    """Print; a reader that has gone, such as `head`, changes neither the files nor the exit code."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        with suppress(io.UnsupportedOperation):  # else the interpreter tries again when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _say(text: str) -> None:
-    sys.stderr.write(f"srzoo: {text}\n")
-    sys.stderr.flush()
+    with suppress(BrokenPipeError):
+        sys.stderr.write(f"srzoo: {text}\n")
+        sys.stderr.flush()
 
 
 def _checking(quiet: bool) -> Callable[[int, int, str], None] | None:

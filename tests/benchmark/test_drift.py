@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_benchmarks import tiny
+from tiny_benchmarks import make_images, tiny
 
 from srzoo.benchmark import measure
 from srzoo.benchmark.drift import SSIM_TOLERANCE, check_result
@@ -88,6 +88,20 @@ def test_a_model_of_which_nothing_can_be_compared_fails_though_others_pass(
     assert len(check.comparisons) == 1
     assert check.problems == (f"nothing that {weights} records can be compared: its weights record no scores",)
     assert not check.passed
+
+
+def test_what_was_not_compared_beside_what_was_is_told(images: Path, recorded: Path, tmp_path: Path) -> None:
+    other = make_images(tmp_path / "other", (36, 36))
+    check = check_result(benchmark(recorded, [images, other], device="cpu"))
+    assert check.passed
+    assert check.skipped == (f"not compared: {recorded} on other x2: there is no score of other x2",)
+    assert check.to_json()["skipped"] == check.skipped
+
+
+def test_scores_of_lr_from_a_folder_are_not_compared(images: Path, recorded: Path, tmp_path: Path) -> None:
+    result = benchmark(recorded, images, device="cpu")
+    [problem] = check_result(replace(result, lr="lr")).problems
+    assert "LR came from a folder" in problem
 
 
 def test_bicubic_alone_cannot_be_checked(images: Path) -> None:

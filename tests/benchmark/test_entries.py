@@ -1,5 +1,6 @@
 """What users call models by, and what is known of each before it runs."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 import srzoo
 from srzoo.architecture import SRModel
-from srzoo.benchmark.entries import expand, on_luma, open_entries
+from srzoo.benchmark.entries import _own_code, code_of, expand, on_luma, open_entries
 from srzoo.weights import Header, save_model
 
 
@@ -97,6 +98,54 @@ def test_two_models_of_one_name_are_refused_and_one_twice_is_one() -> None:
     with pytest.raises(ValueError, match="two different models are called edsr_baseline_x2"):
         open_entries([one, other], None)
     assert len(open_entries([one, one], None, baseline=False)) == 1
+
+
+def test_models_of_equal_tensors_that_compute_another_thing_are_refused() -> None:
+    one, other = tiny(), srzoo.create_model("edsr_baseline_x2", width=4, num_blocks=1, res_scale=0.1)
+    other.load_state_dict(one.state_dict())
+    with pytest.raises(ValueError, match="two different models are called edsr_baseline_x2"):
+        open_entries([one, other], None)
+    with pytest.raises(ValueError, match="two different models are called Nearest"):
+        open_entries([Nearest(), Nearest()], None, baseline=False)
+    by_hand = Nearest()
+    assert len(open_entries([by_hand, by_hand], None, baseline=False)) == 1
+
+
+def test_the_code_of_a_model_is_its_files_and_plain_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = tiny()
+    assert code_of(one) == code_of(tiny().train())
+    assert code_of(one) != code_of(srzoo.create_model("edsr_baseline_x2", width=4, num_blocks=1, res_scale=0.1))
+    before = code_of(Nearest())
+    copy = tmp_path / "changed.py"
+    copy.write_text(Path(__file__).read_text() + "# another line")
+    monkeypatch.setattr(sys.modules[Nearest.__module__], "__file__", str(copy))
+    assert code_of(Nearest()) != before
+    monkeypatch.setattr(sys.modules[Nearest.__module__], "__file__", None)
+    typed = code_of(Nearest())
+    monkeypatch.setattr("os.getpid", lambda: 0)
+    assert code_of(Nearest()) != typed  # of one process alone
+    package = tmp_path / "package"
+    package.mkdir()
+    hashes = []
+    for text in ("1", "2"):
+        (package / "part.py").write_text(text)
+        _own_code.cache_clear()
+        hashes.append(_own_code(package))
+    assert hashes[0] != hashes[1]
+
+
+def test_a_model_that_was_changed_is_not_opened_again(weights: Path) -> None:
+    [entry] = open_entries([weights], None, baseline=False)
+    assert entry.opened().name == "edsr_baseline_x2"
+    save_model(tiny(), weights)
+    with pytest.raises(ValueError, match=r"mine\.safetensors changed while the benchmark ran; start it again"):
+        entry.opened()
+    [entry] = open_entries([weights], None, baseline=False)
+    slower = srzoo.create_model("edsr_baseline_x2", width=4, num_blocks=1, res_scale=0.1)
+    slower.load_state_dict(srzoo.load_model(weights).state_dict())
+    save_model(slower, weights)
+    with pytest.raises(ValueError, match="changed while the benchmark ran"):
+        entry.opened()
 
 
 def test_no_model_is_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from srzoo.benchmark import meter
-from srzoo.benchmark.meter import metered
+from srzoo.benchmark.meter import describe_device, metered
 
 CPU = torch.device("cpu")
 
@@ -46,3 +46,9 @@ def test_where_the_system_tells_nothing_of_its_own_the_largest_peak_is_taken(mon
     with metered(CPU) as usage:
         pass
     assert usage.peak_mib is None
+
+
+def test_the_device_in_words() -> None:
+    threads = torch.get_num_threads()
+    assert describe_device(torch.device("cpu")) == f"cpu, {threads} thread{'s' if threads > 1 else ''}"
+    assert describe_device(torch.device("meta")) == "meta"

@@ -10,6 +10,7 @@ from tiny_benchmarks import make_images, tiny
 from srzoo.benchmark.plan import Job, Settings, plan_benchmark
 from srzoo.data.benchmarks import find_set
 from srzoo.distributed import World
+from srzoo.registry import create_model
 
 
 def plan(models: Any, sets: Any, **options: Any) -> Job:
@@ -48,6 +49,34 @@ def test_every_problem_of_a_set_is_told_before_anything_runs(images: Path) -> No
 def test_a_set_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="Set5"):
         plan(tiny(), "Set5", data=tmp_path)
+
+
+def test_what_is_wrong_with_any_set_is_told_at_once(images: Path, tmp_path: Path) -> None:
+    other = make_images(tmp_path / "other", (36, 36))
+    for folder in (images, other):
+        (folder / "a.png").write_bytes(b"none")
+    with pytest.raises(ValueError, match="a problem") as told:
+        plan(tiny(), [images, other])
+    assert str(images) in str(told.value)
+    assert str(other) in str(told.value)
+    with pytest.raises(FileNotFoundError, match="2 sets cannot be scored") as told:
+        plan(tiny(), ["Set5", images, "nonsense", "nonsense"], data=tmp_path)
+    assert "Set5 was not found" in str(told.value)
+    assert str(told.value).count("nonsense is neither") == 1
+
+
+def test_sets_and_models_may_come_from_a_generator(images: Path) -> None:
+    job = plan((tiny(scale) for scale in (2, 3)), (folder for folder in [images]), scales=iter([2, 3]), fetch=True)
+    assert [unit.entry.label for unit in job.units if not unit.entry.is_baseline] == [
+        "edsr_baseline_x2",
+        "edsr_baseline_x3",
+    ]
+
+
+def test_images_that_are_cropped_are_named(images: Path) -> None:
+    job = plan([tiny(), tiny(3)], images)
+    assert job.cropped == (("tiny", 2, ("b",)), ("tiny", 3, ("b",)))
+    assert plan(tiny(), images, limit=1).cropped == ()
 
 
 def test_no_set_and_two_sets_of_one_name_are_refused(images: Path, tmp_path: Path) -> None:
@@ -105,7 +134,23 @@ def test_a_key_changes_with_all_that_a_row_depends_on(images: Path) -> None:
     first = keys()
     assert keys() == first
     assert keys(limit=1) == first  # rows of the images that are left are the same
-    others = [keys(tta="flips"), keys(protocol="rgb"), keys(tile=8), keys(tiny(3)), keys(tiny())]
+    scaled = create_model("edsr_baseline_x2", width=4, num_blocks=1, res_scale=0.5).eval()
+    scaled.load_state_dict(model.state_dict())
+    others = [keys(tta="flips"), keys(protocol="rgb"), keys(tile=8), keys(tiny(3)), keys(tiny()), keys(scaled)]
+    on_luma = [keys("bicubic_x2", path=path) for path in ("rgb", "luma")]
+    assert on_luma[0] != on_luma[1]
+    for part, value in (
+        ("plan.describe_device", lambda _: "cpu, 99 threads"),
+        ("plan.__version__", "9"),
+        ("entries._own_code", lambda _: "edited"),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"srzoo.benchmark.{part}", value)
+            others.append(keys())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(World, "gather", lambda self, thing: [thing] * self.size)
+        patch.setattr(World, "share_object", lambda self, thing: thing)
+        others.append(keys(world=World(0, 2)))  # which slow each other down
     Image.open(images / "a.png").rotate(180).save(images / "a.png")
     others.append(keys())
     assert len(set.union(first, *others)) == 1 + len(others)
@@ -122,6 +167,7 @@ def test_published_figures_stand_beside_what_is_comparable_only(data_dir: Path, 
     assert shown(protocol="rgb") == [None]
     assert shown(tta="x8") == [None]
     assert shown(sets=images) == [None]
+    assert shown(lr=data_dir / "bench/Set5") == [None]
     assert shown(models="bicubic_x8") == [None]
 
 

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+from PIL import Image
 from tiny_benchmarks import tiny
 
+from srzoo.benchmark.rows import Row
 from srzoo.benchmark.runs import benchmark
 from srzoo.version import __version__
 
@@ -22,6 +25,32 @@ def test_everything_is_plain_json(images: Path) -> None:
     assert {"model", "set", "scale", "image", *measured} <= told["rows"][0].keys()
     assert len(told["rows"]) == 4
     assert len(told["means"]) == 2
+
+
+def stop(done: int, total: int, row: Row) -> None:
+    raise InterruptedError
+
+
+def test_what_was_cropped_and_kept_and_where_lr_came_from_is_told(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(InterruptedError):
+        benchmark("bicubic_x2", images, device="cpu", lr=make_lr(images, tmp_path), progress=stop)
+    result = benchmark("bicubic_x2", images, device="cpu", lr=tmp_path / "lr")
+    assert result.measured_with.endswith(f"; LR from {tmp_path / 'lr'}; 1 row kept of an earlier run")
+    told = json.loads(json.dumps(result.to_json()))
+    assert told["cropped"] == [{"set": "tiny", "scale": 2, "images": ["b"]}]
+    assert told["lr"] == str(tmp_path / "lr")
+    assert told["measured_with"] == result.measured_with
+    alone = benchmark("bicubic_x2", images, device="cpu", limit=1)
+    assert (alone.cropped, alone.lr, alone.kept) == ((), None, 0)
+
+
+def make_lr(images: Path, folder: Path) -> Path:
+    """A folder of LR images at x2."""
+    (folder / "lr").mkdir()
+    for path in images.glob("*.png"):
+        with Image.open(path) as hr:
+            hr.reduce(2, (0, 0, hr.width // 2 * 2, hr.height // 2 * 2)).save(folder / "lr" / path.name)
+    return folder / "lr"
 
 
 def test_the_table_says_with_what_it_was_measured(images: Path) -> None:

@@ -36,6 +36,8 @@ def test_an_identical_image_counts_as_100_db_and_is_named() -> None:
     exact = replace(ROW, image="exact", psnr=math.inf, ssim=1.0)
     mean = mean_of([ROW, exact])
     assert (mean.psnr, mean.identical) == (65.0, ("exact",))
+    near = mean_of([ROW, replace(ROW, image="near", psnr=112.0)])
+    assert (near.psnr, near.identical) == (65.0, ("near",))  # capped, so it is told
     assert exact.to_json()["identical"] is True
     assert ROW.to_json()["identical"] is False
     assert exact.to_json()["psnr"] is None

@@ -14,13 +14,15 @@ from PIL import Image
 from tiny_benchmarks import make_images, start, tiny
 
 import srzoo
+from srzoo.architecture import SRModel
 from srzoo.benchmark import mean_psnr, mean_ssim
 from srzoo.benchmark.journal import Journal
 from srzoo.benchmark.plan import plan_benchmark
 from srzoo.benchmark.rows import Row
-from srzoo.benchmark.runs import benchmark, deal, describe_device, forget, run_benchmark
+from srzoo.benchmark.runs import benchmark, deal, forget, image_path, run_benchmark
 from srzoo.convert.matlab import read_matlab
 from srzoo.data import pairs_from_hr
+from srzoo.data.benchmarks import BenchmarkImage, BenchmarkSet, ImageSet
 from srzoo.data.pairs import Pair
 from srzoo.distributed import WorkerLost, World
 from srzoo.image import read_pixels
@@ -130,7 +132,7 @@ def test_an_identical_image_counts_as_100_db_and_that_is_said(tmp_path: Path) ->
     [mean] = result.means
     assert result.rows[1].psnr == math.inf
     assert mean.psnr == pytest.approx((100 + result.rows[0].psnr) / 2)
-    assert "b came out identical to HR and counts as 100 dB" in result.table()
+    assert "b came out identical to HR, or above 100 dB, and counts as 100 dB" in result.table()
 
 
 def test_saved_images_are_the_scored_ones(images: Path, tmp_path: Path) -> None:
@@ -148,8 +150,46 @@ def test_images_of_files_and_subfolders_stay_inside_the_folder(images: Path, wei
     (images / "a.png").rename(images / "below/a.png")
     benchmark(weights, images, device="cpu", save_images=tmp_path / "sr", baseline=False)
     [label] = (tmp_path / "sr").iterdir()
-    assert label.name.endswith("mine.safetensors")
+    assert "mine.safetensors" in label.name
     assert (label / "tiny/x2/below/a.png").is_file()
+
+
+def test_two_models_never_share_a_folder(images: Path) -> None:
+    [unit] = plan_benchmark(tiny(), images, device="cpu", baseline=False).units
+    labels = ("runs/q.safetensors", "runs_q.safetensors", "runs:q.safetensors", "..", "/", "edsr_baseline_x4.photos")
+    paths = [image_path(Path("sr"), replace(unit, entry=replace(unit.entry, label=label)), "a") for label in labels]
+    assert len(set(paths)) == len(labels)
+    assert paths[1] == Path("sr/runs_q.safetensors/tiny/x2/a.png")
+    assert all(len(path.parts) == 5 and ".." not in path.parts for path in paths)
+
+
+class Wrong(SRModel):
+    """A network that gives one column too many."""
+
+    scales = (2,)
+
+    def halo(self, scale: int | None = None) -> int:
+        return 0
+
+    def forward(self, lr: torch.Tensor, scale: int | None = None) -> torch.Tensor:
+        height, width = lr.shape[-2:]
+        return torch.nn.functional.interpolate(lr, size=(height * 2, width * 2 + 1))
+
+
+@pytest.mark.parametrize("tta", ["none", "x8"])
+@pytest.mark.parametrize("tile", [256, 7])
+def test_an_output_of_another_size_is_refused_by_name(images: Path, tta: Any, tile: int) -> None:
+    with pytest.raises(ValueError, match=r"^Wrong on tiny a at x2: the model makes \d+x\d+ pixels of") as told:
+        benchmark(Wrong(), images, device="cpu", tta=tta, tile=tile)
+    assert "\n" not in str(told.value)
+
+
+def test_weights_that_change_after_the_plan_are_not_measured(images: Path, weights: Path) -> None:
+    job = plan_benchmark(weights, images, device="cpu", baseline=False)
+    srzoo.save_model(tiny(), weights)
+    with pytest.raises(ValueError, match=r"mine\.safetensors changed while the benchmark ran; start it again"):
+        run_benchmark(job)
+    assert not Journal().read(job.units[0].key)
 
 
 # Resuming
@@ -208,8 +248,21 @@ def test_rows_whose_image_was_not_saved_are_measured_again(images: Path, tmp_pat
     (tmp_path / "sr/edsr_baseline_x2/tiny/x2/b.png").unlink()
     assert run_benchmark(job, save_images=tmp_path / "sr").kept == 2
     assert (tmp_path / "sr/edsr_baseline_x2/tiny/x2/b.png").is_file()
+    (tmp_path / "sr/edsr_baseline_x2/tiny/x2/a.png").write_bytes(b"another model's")
+    assert run_benchmark(job, save_images=tmp_path / "sr").kept == 2
+    assert run_benchmark(job, save_images=tmp_path / "sr").kept == 3
+    assert run_benchmark(job).kept == 3  # scores are scores, wherever the images went
     forget(job)
-    assert run_benchmark(job).kept == 0
+    run_benchmark(job)
+    assert run_benchmark(job, save_images=tmp_path / "sr").kept == 0  # those in the folder are another run's
+
+
+def test_fresh_measures_anew(images: Path) -> None:
+    model = tiny()
+    for fresh, kept in ((False, 2), (True, 0)):
+        with pytest.raises(Killed):
+            benchmark(model, images, device="cpu", fresh=True, progress=killed_after(2))
+        assert benchmark(model, images, device="cpu", fresh=fresh).kept == kept
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no kill -9 here")
@@ -301,15 +354,62 @@ def test_two_processes_of_torchrun_give_the_result_of_one(images: Path, weights:
 
 
 @pytest.mark.slow
-def test_a_mistake_under_torchrun_is_told_once(images: Path) -> None:
-    with start("edsr_x4", "--sets", images, "--device", "cpu", processes=2) as process:
+def test_more_processes_than_images_are_no_trouble(images: Path, weights: Path, tmp_path: Path) -> None:
+    for processes in (1, 3):
+        arguments = [weights, "--sets", images, "--limit", "1", "--device", "cpu", "--json", tmp_path / f"{processes}"]
+        with start(*arguments, processes=processes) as process:
+            _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    assert result_of(tmp_path / "1") == result_of(tmp_path / "3")
+    assert len(result_of(tmp_path / "3")) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["edsr_x4", "--device", "cpu"], "edsr_x4 has no pretrained weights"),
+        (["edsr_x4", "--device", "cpu", "--tile", "0"], "tile is 0"),
+        (["edsr_x4", "--device", "meta"], "device is 'meta'"),
+    ],
+)
+def test_a_mistake_under_torchrun_is_told_once(images: Path, more: list[str], told: str) -> None:
+    with start(*more, "--sets", images, processes=2) as process:
         _, said = process.communicate(timeout=120)
     assert process.returncode == 1  # torchrun's own
-    assert said.count("srzoo: edsr_x4 has no pretrained weights") == 1
+    assert said.count(f"srzoo: {told}") == 1
     assert "another process of the run was lost" not in said
 
 
+def test_a_set_like_div2k_is_scored_on_rgb_with_its_border(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = sorted(images.glob("*.png"))
+    known = tuple(map(BenchmarkImage, "abc", (36, 37, 48), (48, 40, 36)))
+    record = BenchmarkSet("DIV2K", known, "div2k", "made up")
+    found = ImageSet("DIV2K", paths, images, record=record)
+    monkeypatch.setattr("srzoo.benchmark.plan.find_set", lambda *_, **__: found)
+    model = tiny()
+    result = benchmark(model, "DIV2K", device="cpu")
+    expected = srzoo.evaluate(model, pairs_from_hr(images, 2), Protocol.div2k)
+    bicubic, mean = result.means
+    assert bicubic.protocol == mean.protocol == "RGB, 8-bit, border 8"
+    assert mean.psnr == pytest.approx(mean_psnr(expected), abs=1e-3)
+    assert mean.ssim == pytest.approx(mean_ssim(expected), abs=1e-5)
+    assert str(bicubic.published) == "31.01 / 0.9393"
+    [line] = [line for line in result.table().splitlines() if line.startswith("| bicubic_x2 ")]
+    assert [cell.strip() for cell in line.split("|")][5] == f"{bicubic.psnr - 31.01:+.2f} dB"
+
+
 # With the real sets
+
+
+@pytest.mark.parametrize("path", ["rgb", "luma"])
+def test_bicubic_gives_the_published_digits(data_dir: Path, path: Any) -> None:
+    means = benchmark("bicubic", ["Set5", "Set14"], data=data_dir, device="cpu", path=path, scales=[2, 3, 4]).means
+    assert [(mean.set, mean.scale) for mean in means] == [(name, x) for name in ("Set5", "Set14") for x in (2, 3, 4)]
+    for mean in means:
+        assert mean.published is not None
+        assert mean.difference == pytest.approx(0, abs=0.02)
+        assert mean.ssim == pytest.approx(mean.published.ssim, abs=0.001)
 
 
 def test_bundled_weights_score_what_they_record(data_dir: Path) -> None:
@@ -320,12 +420,6 @@ def test_bundled_weights_score_what_they_record(data_dir: Path) -> None:
     [entry] = [entry for entry in result.entries if not entry.is_baseline]
     assert mean.psnr == pytest.approx(entry.recorded["Set5"]["x4"]["psnr"], abs=0.005)
     assert mean.ssim == pytest.approx(entry.recorded["Set5"]["x4"]["ssim"], abs=0.0005)
-
-
-def test_the_device_in_words() -> None:
-    threads = torch.get_num_threads()
-    assert describe_device(torch.device("cpu")) == f"cpu, {threads} thread{'s' if threads > 1 else ''}"
-    assert describe_device(torch.device("meta")) == "meta"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,14 @@ def test_measured_rows_stand_beside_what_was_published() -> None:
     assert "https://arxiv.org/abs/1707.02921" in source
 
 
+def test_ssim_of_another_kind_has_no_difference_and_that_is_said() -> None:
+    published = find_published("EDSR", "DIV2K", 2)
+    text = markdown([mean_of([replace(ROW, set="DIV2K", psnr=35.0, ssim=0.94)], published)])
+    [first] = [line for line in text.splitlines() if line.startswith("| m ")]
+    assert [cell.strip() for cell in first.split("|")][4:6] == ["EDSR: 35.03 / 0.9695", "-0.03 dB"]
+    assert "SSIM by MATLAB's `ssim` of the RGB array as a volume" in text
+
+
 def test_what_is_not_comparable_has_nothing_beside_it() -> None:
     text = markdown([replace(BICUBIC, published=None)])
     assert "ublished:" not in text

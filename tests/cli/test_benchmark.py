@@ -1,8 +1,10 @@
 """`srzoo benchmark` as a user calls it."""
 
+import io
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,8 @@ def test_the_table_is_printed_and_the_plan_told(weights: Path, images: Path, cap
     assert f"| {weights} " in said.out
     assert "| bicubic_x2 " in said.out
     assert said.err.splitlines() == [
-        f"srzoo: {weights} on tiny at x2; 4 images with bicubic's; protocol Y, 8-bit, border 2; cpu"
+        f"srzoo: {weights} on tiny at x2; 4 images with bicubic's; protocol Y, 8-bit, border 2; cpu",
+        "srzoo: 1 of 2 images of tiny cropped to a multiple of 2: b",
     ]
 
 
@@ -146,7 +149,7 @@ def test_nan_fails_and_names_the_images(broken: Path, images: Path, capsys) -> N
     [
         (["edsr_x4", "--sets", "TMP/tiny"], "edsr_x4 has no pretrained weights"),
         (["MINE", "--sets", "TMP/none"], "TMP/none is neither a benchmark set"),
-        (["MINE"], "Set5 was not found"),
+        (["MINE", "--sets", "Set5"], "Set5 was not found"),
         (["MINE", "--sets", "Set5", "--data", "TMP/tiny"], "Set5 was not found in TMP/tiny"),
         (["MINE", "--sets", ","], "--sets is empty"),
         (["MINE", "--sets", "TMP/tiny", "--scale", "two"], "--scale is 'two'; give whole numbers"),
@@ -155,6 +158,11 @@ def test_nan_fails_and_names_the_images(broken: Path, images: Path, capsys) -> N
         (["MINE", "--sets", "TMP/tiny", "--check", "--tolerance", "-1"], "--tolerance is -1.0"),
         (["MINE", "--sets", "TMP/tiny", "--json", "TMP/none/a.json"], "--json: folder TMP/none does not exist"),
         (["MINE", "--sets", "TMP/tiny", "--html", "TMP/tiny"], "--html: TMP/tiny is a folder"),
+        (["MINE", "--sets", "TMP/tiny", "--json", "TMP/a", "--html", "TMP/./a"], "--json and --html are both TMP/a"),
+        (["MINE", "--sets", "TMP/tiny", "--html", "-"], "--html writes a file"),
+        (["MINE", "--sets", "TMP/tiny", "--json", "-", "--per-image"], "leave out --per-image"),
+        (["MINE", "--sets", "TMP/tiny", "--save-images", "MINE"], "mine.safetensors is a file, or would be in one"),
+        (["MINE", "--sets", "TMP/tiny", "--save-images", "MINE/sr"], "is a file, or would be in one; give a folder"),
         (["MINE", "--sets", "TMP/tiny", "--limit", "0"], "limit is 0"),
         (["MINE", "--sets", "TMP/tiny", "--path", "luma"], "works on RGB, and path luma is for models"),
         (["MINE", "--sets", "TMP/tiny", "--path", "luma", "--protocol", "rgb"], "path luma has none"),
@@ -168,6 +176,55 @@ def test_a_mistake_is_one_sentence(
     put = [word.replace("TMP", str(tmp_path)).replace("MINE", str(weights)) for word in arguments]
     assert call(*put) == 2
     assert told.replace("TMP", str(tmp_path)) in sentence(capsys)
+
+
+def test_all_sets_that_are_not_there_are_told_at_once(weights: Path, capsys) -> None:
+    assert call(weights) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("srzoo: 2 sets cannot be scored:\n- Set5 was not found: ")
+    assert "\n- Set14 was not found: " in said
+
+
+def test_a_mistake_under_a_launcher_is_told_by_the_first_process_only(weights: Path, capsys, monkeypatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("srzoo.cli.benchmark.time.sleep", waited.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, told in (("0", "srzoo: tile is 0; it must be at least 1\n"), ("1", "")):
+        monkeypatch.setenv("RANK", rank)
+        assert call(weights, "--tile", "0") == 2
+        assert capsys.readouterr().err == told
+    assert len(waited) == 1  # so that the first has told before the launcher ends it
+
+
+class Gone(io.StringIO):
+    """Standard output of which the reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_reader_that_goes_changes_neither_files_nor_exit_code(
+    weights: Path, images: Path, tmp_path: Path, cache: Path, monkeypatch
+) -> None:
+    Image.open(images / "a.png").rotate(180).save(images / "a.png")
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, Gone())
+    files = ["--json", tmp_path / "all.json", "--html", tmp_path / "all.html"]
+    assert call(weights, "--sets", images, "--check", *files) == 1
+    assert json.loads((tmp_path / "all.json").read_text())["check"]["passed"] is False
+    assert "DRIFT" in (tmp_path / "all.html").read_text()
+    assert not list(cache.glob("benchmark/*"))
+
+
+def test_what_is_not_compared_is_told(weights: Path, images: Path, tmp_path: Path, capsys) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.open(images / "a.png").save(other / "a.png")
+    files = ["--html", tmp_path / "all.html"]
+    assert call(weights, "--sets", f"{images},{other}", "--check", "--quiet", *files) == 0
+    told = f"not compared: {weights} on other x2: there is no score of other x2"
+    assert told in capsys.readouterr().out
+    assert told in (tmp_path / "all.html").read_text()
 
 
 def test_a_bad_image_is_told_by_name_before_anything_runs(weights: Path, images: Path, capsys) -> None:
@@ -193,7 +250,20 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(weights: Path, images: Path
     assert told.value.code == 143
     assert "stopped after 3 images, whose rows are kept; start the same command again" in capsys.readouterr().err
     assert call(weights, "--sets", images) == 0
-    assert "kept 3 of 4 rows of a run that was cut off; 1 to go" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "kept 3 of 4 rows of a run that was cut off; 1 to go" in said.err
+    assert "; 3 rows kept of an earlier run" in said.out
+
+
+def test_fresh_measures_anew(weights: Path, images: Path, capsys) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("srzoo.cli.benchmark._write_files", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            call(weights, "--sets", images)
+    capsys.readouterr()
+    assert call(weights, "--sets", images, "--fresh") == 0
+    said = capsys.readouterr()
+    assert "kept" not in said.err + said.out
 
 
 def test_rows_are_kept_if_a_file_cannot_be_written(
