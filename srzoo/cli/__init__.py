@@ -28,6 +28,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+class _Plain(logging.Formatter):
+    """Log lines in which file names and other people's texts cannot steer the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain_lines(super().format(record))
+
+
 def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     """A parser and those of its subcommands."""
     yield parser
@@ -56,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     handler = logging.StreamHandler()
     handler.addFilter(lambda record: record.name == "srzoo" or record.levelno >= logging.WARNING)
-    logging.basicConfig(format="srzoo: %(message)s", level=logging.INFO, handlers=[handler])
+    handler.setFormatter(_Plain("srzoo: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)
