@@ -1,11 +1,11 @@
 """Speed and memory of PSNR and SSIM beside scikit-image's, on one pair of images, in turn in one run.
 
-    python benchmarks/metrics.py --size 3840x2160
+    OMP_NUM_THREADS=1 python benchmarks/metrics.py --size 3840x2160
 
 Rows: `Y, uint8` is a plane of 8-bit luma, scored as it is; `Y, float32` the same in [0, 1], and `RGB to Y, float32` an
 RGB image in [0, 1]: clamping, rounding and luma are part of the time on both sides, for scikit-image by NumPy and
-`rgb2ycbcr`. On the processor both run in one thread. The best of `--rounds` counts. Differences are between
-the two results.
+`rgb2ycbcr`. On the processor scikit-image runs in one thread, so give torch no more. The best of `--rounds` counts.
+Differences are between the two results.
 
 Memory is what a call adds to the peak of the process (Linux), or of CUDA's allocator, images not counted. Needs
 scikit-image, from the extra `dev`.
@@ -178,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     for row in result["rows"]:
         memory = ("" if row[key] is None else f"{row[key]:.0f}" for key in ("memory_mib", "scikit_image_memory_mib"))
         print(
-            f"{row['metric']} {row['input']:18} {1000 * row['seconds']:8.1f} {1000 * row['scikit_image_seconds']:13.1f}"
+            f"{row['metric']} {row['input']:18} {1000 * row['seconds']:8.2f} {1000 * row['scikit_image_seconds']:13.2f}"
             f" {row['times_as_fast']:14.2f} {row['difference']:11.1e} {next(memory):>4} {next(memory):>13}"
         )
     return 0

@@ -8,7 +8,7 @@ DIR holds Set5 and Set14, as `srzoo benchmark` takes it. Each mistake is made al
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -185,26 +185,28 @@ def table(title: str, heads: Sequence[str], columns: Sequence[dict[str, float]],
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def paths_table(data: str, sets: Iterable[str], scales: Sequence[int]) -> Iterator[str]:
-    """Lines of a Markdown table: bicubic by the two ways to make LR, in 8 bits and not."""
-    yield "| bicubic's PSNR | " + " | ".join(f"{name} x{scale}" for name in sets for scale in scales) + " |"
-    yield f"| --- |{' ---: |' * len(list(sets)) * len(scales)}"
-    rows: dict[str, list[float]] = {"RGB path, SR rounded after each pass": [], "RGB path, SR rounded once": []}
-    rows["luma path"] = []
+def paths_tables(data: str, sets: Sequence[str], scales: Sequence[int]) -> Iterator[str]:
+    """Lines of two Markdown tables: bicubic's PSNR and SSIM by the two ways to make LR, rounded in 8 bits or once."""
+    ways = ("RGB path, SR rounded after each pass", "RGB path, SR rounded once", "luma path")
+    means: dict[str, dict[str, list[float]]] = {metric: {way: [] for way in ways} for metric in ("PSNR", "SSIM")}
     for name in sets:
         for scale in scales:
-            rule = Protocol.paper(scale)
-            scored: dict[str, list[float]] = {key: [] for key in rows}
+            rule, images = Protocol.paper(scale), {way: list[tuple[Tensor, Tensor]]() for way in ways}
             for pair in find_set(name, data).pairs(scale):
-                in_passes, once = imresize(pair.lr, scale=scale), imresize(pair.lr.double() / 255, scale=scale)
-                scored["RGB path, SR rounded after each pass"].append(psnr(in_passes[None], pair.hr[None], rule).item())
-                scored["RGB path, SR rounded once"].append(psnr(once[None], pair.hr[None], rule).item())
+                images[ways[0]].append((imresize(pair.lr, scale=scale), pair.hr))
+                images[ways[1]].append((imresize(pair.lr.double() / 255, scale=scale), pair.hr))
             for pair in find_set(name, data, path="luma").pairs(scale):
-                scored["luma path"].append(psnr(imresize(pair.lr, scale=scale)[None], pair.hr[None], rule).item())
-            for key, values in scored.items():
-                rows[key].append(sum(values) / len(values))
-    for key, values in rows.items():
-        yield f"| {key} | {' | '.join(f'{value:.3f}' for value in values)} |"
+                images[ways[2]].append((imresize(pair.lr, scale=scale), pair.hr))
+            for metric, function in (("PSNR", psnr), ("SSIM", ssim)):
+                for way, made in images.items():
+                    values = [function(sr[None], hr[None], rule).item() for sr, hr in made]
+                    means[metric][way].append(sum(values) / len(values))
+    for metric, digits in (("PSNR", 3), ("SSIM", 4)):
+        yield f"| bicubic's {metric} | " + " | ".join(f"{name} x{scale}" for name in sets for scale in scales) + " |"
+        yield f"| --- |{' ---: |' * len(sets) * len(scales)}"
+        for way, values in means[metric].items():
+            yield f"| {way} | {' | '.join(f'{value:.{digits}f}' for value in values)} |"
+        yield ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -216,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scales", default="2,3,4")
     args = parser.parse_args(argv)
     sets, scales = args.sets.split(","), [int(scale) for scale in args.scales.split(",")]
-    for line in paths_table(args.data, sets, scales):
+    for line in paths_tables(args.data, sets, scales):
         print(line)
     heads = [f"{name} x{scale}" for name in sets for scale in scales]
     for family in args.models.split(","):
@@ -227,9 +229,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 columns.append(column(model, list(find_set(name, args.data).pairs(scale)), scale))
                 print(f"{family} {name} x{scale}", file=sys.stderr)
         for title, i, digits in ((f"{family}: PSNR in dB", 0, 3), (f"{family}: SSIM", 1, 4)):
-            print()
             for line in table(title, heads, [pair[i] for pair in columns], digits):
                 print(line)
+            print()
     return 0
 
 

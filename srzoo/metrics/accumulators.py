@@ -10,13 +10,15 @@ import torch.distributed as dist
 from jaxtyping import Float64, Shaped
 from torch import Tensor
 
-from srzoo.metrics.protocol import Protocol
+from srzoo.metrics.protocol import Protocol, check_protocol
 from srzoo.metrics.psnr import psnr
 from srzoo.metrics.ssim import ssim
 
 Kind = TypeVar("Kind", bound="Accumulator")
 SAME = 1e-4
-"""How far, relatively, two processes' scores of one image may be apart: they may have rounded differently."""
+"""How far two processes' scores of one image may be apart, relatively or in all: they may have rounded differently."""
+MOST_NAMES = 10
+"""Of images that an error tells; of the others it tells the number."""
 
 
 class Accumulator(ABC):
@@ -28,9 +30,13 @@ class Accumulator(ABC):
 
     Args:
         protocol: Channel, border and rounding, such as `Protocol.paper(scale=4)`.
+
+    Raises:
+        TypeError: If `protocol` is no `Protocol`.
     """
 
     def __init__(self, protocol: Protocol) -> None:
+        check_protocol(protocol)
         self.protocol = protocol
         self._named: dict[str, float] = {}
         self._unnamed: list[float] = []
@@ -54,11 +60,13 @@ class Accumulator(ABC):
 
         Raises:
             ValueError: As the function does, or if there is not a name for each image, or a name was here before.
-            TypeError: As the function does, or if `names` is one string.
+            TypeError: As the function does, or if `names` is one string, or a name is none.
         """
         if isinstance(names, str):
             raise TypeError(f"names is {names!r}; give a list, with a name for each image")
         names = None if names is None else list(names)
+        if no_text := [name for name in names or () if not isinstance(name, str)]:
+            raise TypeError(f"{no_text[0]!r} is among the names; give a string for each image, or no names at all")
         if names is not None and len(names) != len(sr):
             raise ValueError(f"{len(names)} names are given for {len(sr)} images; give one for each, or none")
         if again := sorted({name for name in names or () if name in self._named or (names or []).count(name) > 1}):
@@ -77,14 +85,15 @@ class Accumulator(ABC):
             skip_nonfinite: Average over the images whose SR was finite, instead of raising an error if one was not.
 
         Raises:
-            ValueError: If there are no images, or SR was not finite for some, which are named.
+            ValueError: If there are no images, or SR was not finite for some; the first of them are named.
         """
         if not len(self):
             raise ValueError(f"there are no scores to average; call {type(self).__name__}.update first")
         if (bad := self.nonfinite) and not skip_nonfinite:
+            more = f" and {len(bad) - MOST_NAMES} more" if len(bad) > MOST_NAMES else ""
             raise ValueError(
-                f"SR is not finite (NaN or infinity) for {len(bad)} of {len(self)} images: {', '.join(bad)}; "
-                "compute(skip_nonfinite=True) averages the others"
+                f"SR is not finite (NaN or infinity) for {len(bad)} of {len(self)} images: "
+                f"{', '.join(bad[:MOST_NAMES])}{more}; compute(skip_nonfinite=True) averages the others"
             )
         values = [value for _, value in self.per_image if not math.isnan(value)]
         if not values:
@@ -108,7 +117,9 @@ class Accumulator(ABC):
         self._unnamed.clear()
 
     def merge(self, other: "Accumulator") -> None:
-        """Take in the images of another accumulator; one that both have by name counts once (the lower score).
+        """Take in the images of another accumulator; one that both have by name counts once (the lower of two scores).
+
+        Merged with itself, images with names stay as they are, and those without count twice.
 
         Raises:
             TypeError: If the other one is of another metric.
@@ -120,7 +131,7 @@ class Accumulator(ABC):
         merged = dict(self._named)
         for name, value in other._named.items():
             here = merged.get(name, value)
-            if not (math.isclose(here, value, rel_tol=SAME) or (math.isnan(here) and math.isnan(value))):
+            if not (math.isclose(here, value, rel_tol=SAME, abs_tol=SAME) or (math.isnan(here) and math.isnan(value))):
                 raise ValueError(f"{name} was scored twice, {here:g} and {value:g}; are these two images of one name?")
             merged[name] = min(here, value)
         self._named = merged
@@ -149,7 +160,7 @@ class Accumulator(ABC):
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """What it holds, in plain values: `torch.save`, `pickle` and `json` take it."""
+        """What it holds, in plain values: `torch.save`, `pickle` and Python's `json` take it."""
         return {
             "metric": type(self).__name__,
             "protocol": asdict(self.protocol),
@@ -161,12 +172,20 @@ class Accumulator(ABC):
         """Replace what it holds by what `state_dict` gave.
 
         Raises:
-            ValueError: If the state is of another metric or protocol.
+            ValueError: If the state is of another metric or protocol, or not one that `state_dict` gave.
         """
-        if state["metric"] != type(self).__name__:
-            raise ValueError(f"the state is of {state['metric']}, this is {type(self).__name__}")
-        self._check_protocol(Protocol(**state["protocol"]))
-        self._named, self._unnamed = dict(state["named"]), list(state["unnamed"])
+        try:
+            metric, protocol = state["metric"], Protocol(**state["protocol"])
+            named = {str(name): float(value) for name, value in state["named"].items()}
+            unnamed = [float(value) for value in state["unnamed"]]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                "the state is not one of an accumulator of this version of srzoo; give what state_dict() returned"
+            ) from error
+        if metric != type(self).__name__:
+            raise ValueError(f"the state is of {metric}, this is {type(self).__name__}")
+        self._check_protocol(protocol)
+        self._named, self._unnamed = named, unnamed
 
     def _check_protocol(self, other: Protocol) -> None:
         if other != self.protocol:

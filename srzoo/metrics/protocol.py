@@ -81,7 +81,7 @@ class Protocol:
 
         Raises:
             ValueError: If there is no batch axis, the border leaves no pixels or the channel count is neither 1 nor 3.
-            TypeError: If the dtype is neither uint8 nor floating point.
+            TypeError: If it is no tensor, or its dtype is neither uint8 nor floating point of 16 bits or more.
 
         Examples:
             >>> Protocol(border=1).apply(torch.ones(1, 3, 3, 4))
@@ -98,10 +98,14 @@ class Protocol:
 
         Raises:
             ValueError: If there is no batch axis, the border leaves no pixels or the channel count is neither 1 nor 3.
-            TypeError: If the dtype is neither uint8 nor floating point.
+            TypeError: If it is no tensor, or its dtype is neither uint8 nor floating point of 16 bits or more.
         """
-        if not (image.is_floating_point() or image.dtype == torch.uint8):
-            raise TypeError(f"{name} has dtype {image.dtype}; give floating point in [0, 1], or uint8")
+        if not torch.is_tensor(image):
+            raise TypeError(f"{name} is of type {type(image).__name__}; give a torch.Tensor, b c h w")
+        if not (image.dtype == torch.uint8 or (image.is_floating_point() and image.dtype.itemsize > 1)):
+            raise TypeError(
+                f"{name} has dtype {image.dtype}; give floating point of 16 bits or more in [0, 1], or uint8"
+            )
         if image.ndim != 4:
             hint = f"; add the batch axis: {name}[None]" if image.ndim == 3 else ""
             raise ValueError(f"{name} has shape {tuple(image.shape)}; images are scored as b c h w{hint}")
@@ -125,6 +129,18 @@ class Protocol:
             x = red.mul_(_LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
             x = x.div_(255_000).add_(Y_OFFSET).unsqueeze(-3)
         return x.add_(0.5).floor_() if self.round_luma else x
+
+
+def check_protocol(protocol: object) -> None:
+    """See that a protocol is one, and not a function that makes it.
+
+    Raises:
+        TypeError: If it is anything but a `Protocol`.
+    """
+    if not isinstance(protocol, Protocol):
+        raise TypeError(
+            f"protocol is of type {type(protocol).__name__}; give a Protocol, as Protocol.paper(scale) makes"
+        )
 
 
 PROTOCOLS: Mapping[str, Callable[[int], Protocol]] = MappingProxyType(

@@ -7,7 +7,7 @@ from jaxtyping import Float64, Shaped
 from torch import Tensor
 
 from srzoo.metrics.protocol import Protocol
-from srzoo.metrics.tiles import check_images, scores, sum_over_tiles
+from srzoo.metrics.tiles import MOST_VALUES, check_images, scores, sum_over_tiles
 
 
 @torch.no_grad()
@@ -25,7 +25,8 @@ def psnr(sr: Shaped[Tensor, "b c h w"], hr: Shaped[Tensor, "b c h w"], protocol:
     Raises:
         ValueError: If the shapes or devices differ, there is no batch axis, the channels are neither 1 nor 3, the
             border leaves no pixels, or HR is not finite or lies far outside [0, 1].
-        TypeError: If a dtype is neither uint8 nor floating point.
+        TypeError: If an image is no tensor, its dtype is neither uint8 nor floating point of 16 bits or more, or
+            `protocol` is no `Protocol`.
 
     Examples:
         >>> hr = torch.zeros(1, 3, 8, 8)
@@ -38,9 +39,12 @@ def psnr(sr: Shaped[Tensor, "b c h w"], hr: Shaped[Tensor, "b c h w"], protocol:
 
 def _psnr(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
     """PSNR of one pair, c h w."""
-    rows, columns = (15 // len(sr), 2048) if sr.device.type == "cpu" else (2048, 8192)
-    found = sum_over_tiles(_squared_error, sr, hr, protocol, rows, columns)
     height, width = (side - 2 * protocol.border for side in sr.shape[-2:])
+    rows, columns = 2048, 8192
+    if sr.device.type == "cpu":
+        columns = min(2048, width)
+        rows = MOST_VALUES // (len(sr) * columns)
+    found = sum_over_tiles(_squared_error, sr, hr, protocol, rows, columns)
     num_scored = 1 if protocol.channel == "y" else len(sr)
     mse = found / (num_scored * height * width)
     return 10 * math.log10(255**2 / mse) if mse > 0 else math.inf

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from srzoo.metrics.protocol import Protocol
-from srzoo.metrics.tiles import check_images, scores, sum_over_tiles
+from srzoo.metrics.tiles import MOST_VALUES, check_images, scores, sum_over_tiles
 
 WINDOW = 11
 SIGMA = 1.5
@@ -55,7 +55,7 @@ def ssim(sr: Shaped[Tensor, "b c h w"], hr: Shaped[Tensor, "b c h w"], protocol:
 
     Raises:
         ValueError: As `psnr` does, and if less than 11x11 pixels are left inside the border.
-        TypeError: If a dtype is neither uint8 nor floating point.
+        TypeError: As `psnr` does.
 
     Examples:
         >>> hr = torch.rand(2, 3, 16, 16)
@@ -71,9 +71,12 @@ def ssim(sr: Shaped[Tensor, "b c h w"], hr: Shaped[Tensor, "b c h w"], protocol:
 
 def _ssim(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
     """SSIM of one pair, c h w."""
-    rows, columns = (32, 185) if sr.device.type == "cpu" else (128, 8192)
-    found = sum_over_tiles(_sum_of_similarity, sr, hr, protocol, rows, columns, WINDOW - 1)
     height, width = (side - 2 * protocol.border - WINDOW + 1 for side in sr.shape[-2:])
+    rows, columns, overlap = 128, 8192, WINDOW - 1
+    if sr.device.type == "cpu":
+        columns = min(185, width)
+        rows = MOST_VALUES // 4 // (columns + overlap) - overlap  # four planes are blurred at once
+    found = sum_over_tiles(_sum_of_similarity, sr, hr, protocol, rows, columns, overlap)
     num_scored = 1 if protocol.channel == "y" else len(sr)
     return found / (num_scored * height * width)
 
@@ -87,7 +90,8 @@ def _sum_of_similarity(sr: Tensor, hr: Tensor) -> float:
     """
     twice_c1, twice_c2 = 2 * C1 * 255**2, 2 * C2 * 255**2
     found = 0.0
-    for x, y in zip(sr, hr, strict=True):
+    channels = len(sr) if 4 * sr.numel() <= MOST_VALUES else 1
+    for x, y in zip(sr.split(channels), hr.split(channels), strict=True):
         planes = x.new_empty(4, *x.shape)
         torch.add(x, y, out=planes[0])
         torch.sub(x, y, out=planes[1])

@@ -6,9 +6,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from srzoo.metrics.protocol import Protocol
+from srzoo.metrics.protocol import Protocol, check_protocol
 
 Box = tuple[slice, slice]
+MOST_VALUES = 32_767
+"""Of a tile on a processor. It fits the cache, and torch works on it in one thread: from 32,768 values on, its threads
+wait for each other after each operation, which takes several times as long where other programs run."""
 MOST_EXCESS = 0.5
 """How far values of HR may leave [0, 1]; beyond it, HR has another range and clamping would spoil it."""
 
@@ -19,8 +22,9 @@ def check_images(sr: Tensor, hr: Tensor, protocol: Protocol) -> None:
     Raises:
         ValueError: If shapes or devices differ, the protocol leaves nothing of them, or HR is not finite or not
             in [0, 1].
-        TypeError: If a dtype is neither uint8 nor floating point.
+        TypeError: If an image is no tensor, its dtype is not taken, or `protocol` is no `Protocol`.
     """
+    check_protocol(protocol)
     protocol.check(sr, "sr")
     protocol.check(hr, "hr")
     if sr.shape != hr.shape:
@@ -72,12 +76,7 @@ def sum_over_tiles(
     columns: int,
     overlap: int = 0,
 ) -> float:
-    """The sum of a function of each tile of an image pair (c h w each), prepared by the protocol; rounded once.
-
-    Tiles of less than 32,768 values are best on a processor: they fit its cache, and torch works on them in one
-    thread. Its threads would wait for each other after each operation, which takes several times as long where other
-    programs run.
-    """
+    """The sum of a function of each tile of an image pair (c h w each), prepared by the protocol; rounded once."""
 
     def measure(box: Box) -> float:
         return function(protocol.levels(sr[:, *box]), protocol.levels(hr[:, *box]))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -86,14 +87,15 @@ def test_an_image_scored_by_two_processes_counts_once():
     assert len(one) == 12
 
 
-def test_of_scores_that_were_rounded_apart_the_lower_counts_in_any_order():
-    one, two = (PSNR(RULE) for _ in range(2))
-    for metric, value in ((one, 30.0), (two, 30.0 + 1e-9)):
+@pytest.mark.parametrize(("kind", "low", "high"), [(PSNR, 30.0, 30 + 1e-9), (SSIM, -1e-9, 2e-9), (PSNR, 0, 1e-6)])
+def test_of_two_scores_that_were_rounded_apart_the_lower_counts_in_any_order(kind, low, high):
+    one, two = (kind(RULE) for _ in range(2))
+    for metric, value in ((one, low), (two, high)):
         metric.load_state_dict({**metric.state_dict(), "named": {"a": value}})
     both = [pickle.loads(pickle.dumps(metric)) for metric in (one, two)]
     both[0].merge(two)
     both[1].merge(one)
-    assert [metric.compute() for metric in both] == [30.0, 30.0]
+    assert [metric.compute() for metric in both] == [low, low]
 
 
 def test_two_images_of_one_name_are_refused():
@@ -137,6 +139,13 @@ def test_images_that_are_not_finite_are_named_and_never_averaged(kind):
     assert "image2" in metric.nonfinite
 
 
+def test_of_many_broken_images_the_first_ten_are_named():
+    metric = PSNR(RULE)
+    metric.update(torch.full((12, 3, 18, 16), math.nan), images()[1], NAMES)
+    with pytest.raises(ValueError, match=r"for 12 of 12 images: image0, image1, .*, image9 and 2 more; compute"):
+        metric.compute()
+
+
 def test_a_set_of_broken_predictions_has_no_mean():
     metric = PSNR(RULE)
     metric.update(torch.full((2, 3, 18, 16), math.nan), torch.rand(2, 3, 18, 16))
@@ -160,6 +169,10 @@ def test_names_must_be_one_for_each_image():
         metric.update(sr[:2], hr[:2], ["a", "b", "c"])
     with pytest.raises(TypeError, match="names is 'ab'; give a list"):
         metric.update(sr[:2], hr[:2], "ab")
+    bad: Any
+    for bad in (None, 3):
+        with pytest.raises(TypeError, match=f"{bad} is among the names; give a string for each image"):
+            metric.update(sr[:2], hr[:2], ["a", bad])
     assert len(metric) == 0
 
 
@@ -177,6 +190,22 @@ def test_the_state_is_plain_and_comes_back(kind, tmp_path):
         assert again.per_image == metric.per_image
     metric.reset()
     assert len(again) == 6  # it shares nothing
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    "change",
+    [
+        None, {"protocol": {"gamma": 2.2}}, {"protocol": {"channel": "luv"}}, {"protocol": "paper"},
+        {"named": ["image0"]}, {"named": {"image0": "good"}}, {"unnamed": None}, {"unnamed": ["good"]},
+    ],
+)  # fmt: skip
+def test_a_state_of_another_form_is_refused_and_changes_nothing(change):
+    metric = scored(PSNR, [0])
+    before = metric.per_image
+    with pytest.raises(ValueError, match=r"not one of an accumulator of this version of srzoo; give what state_dict\("):
+        metric.load_state_dict({} if change is None else {**metric.state_dict(), **change})
+    assert metric.per_image == before
 
 
 def test_other_metrics_and_protocols_do_not_mix():

@@ -1,5 +1,6 @@
 """What both metrics share: bad input is refused in one sentence, tiles change nothing, memory stays flat."""
 
+import importlib
 import math
 import subprocess
 import sys
@@ -13,9 +14,9 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from srzoo.metrics import Protocol, psnr, ssim
+from srzoo.metrics import PSNR, SSIM, Protocol, psnr, ssim
 from srzoo.metrics.ssim import similarity
-from srzoo.metrics.tiles import tile_slices
+from srzoo.metrics.tiles import MOST_VALUES, tile_slices
 
 Metric = Callable[[Tensor, Tensor, Protocol], Tensor]
 BOTH = pytest.mark.parametrize("metric", [psnr, ssim])
@@ -86,17 +87,67 @@ def test_tiles_cover_what_lies_inside_the_border_once(overlap: int) -> None:
     assert sorted(seen) == image[2 : 13 - overlap, 2 : 15 - overlap].flatten().tolist()
 
 
+INNER: dict[Metric, str] = {psnr: "_squared_error", ssim: "_sum_of_similarity"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "size", "channels", "most"),
+    [
+        (psnr, (48, 48), 3, 1),
+        (psnr, (100, 100), 3, 1),
+        (psnr, (512, 512), 3, 25),
+        (psnr, (10_000, 12), 3, 12),  # tall and narrow
+        (psnr, (12, 10_000), 3, 15),  # flat and wide: at most 2048 columns at 5 rows
+        (psnr, (12, 10_000), 1, 5),
+        (ssim, (48, 48), 3, 1),
+        (ssim, (90, 90), 3, 1),
+        (ssim, (3_000, 12), 3, 5),
+        (ssim, (12, 3_000), 3, 17),
+    ],
+)
+def test_tiles_fill_the_cache_however_narrow_the_image(
+    metric: Metric, size: tuple[int, int], channels: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each tile costs some 40 operations of torch: small images in many tiles took 3 to 7 times as long."""
+    module = importlib.import_module(metric.__module__)
+    inner, tiles = getattr(module, INNER[metric]), []
+
+    def count(a: Tensor, b: Tensor) -> float:
+        tiles.append(a.numel())
+        return inner(a, b)
+
+    monkeypatch.setattr(module, INNER[metric], count)
+    sr, hr = noisy_pair(1, channels, *size)
+    assert metric(sr, hr, Protocol(channel="rgb")).isfinite()
+    assert len(tiles) <= most
+    assert channels * size[0] * size[1] <= sum(tiles)
+    assert max(tiles) <= MOST_VALUES < 32_768  # torch's threads begin there
+
+
+def test_ssim_blurs_all_channels_of_a_small_image_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("srzoo.metrics.ssim")
+    blur, shapes = module._blur, []
+    monkeypatch.setattr(module, "_blur", lambda planes: shapes.append(tuple(planes.shape)) or blur(planes))
+    for size in (48, 60):
+        sr, hr = noisy_pair(1, 3, size, size)
+        ssim(sr, hr, Protocol(channel="rgb"))
+    assert shapes == [(4, 3, 48, 48), *[(4, 1, 60, 60)] * 3]
+
+
 @BOTH
 def test_the_number_of_threads_changes_no_bit(metric: Metric) -> None:
-    sr, hr = noisy_pair(1, 3, 400, 700)
-    threads, found = torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 5):
-            torch.set_num_threads(count)
-            found.append(metric(sr, hr, Protocol()).item())
-    finally:
-        torch.set_num_threads(threads)
-    assert len(set(found)) == 1
+    threads = torch.get_num_threads()
+    for size in ((400, 700), (104, 104), (52, 52), (3_000, 12)):
+        sr, hr = noisy_pair(1, 3, *size)
+        for channel in ("y", "rgb"):
+            found = set()
+            try:
+                for count in (1, 2, 5):
+                    torch.set_num_threads(count)
+                    found.add(metric(sr, hr, Protocol(channel=channel)).item())
+            finally:
+                torch.set_num_threads(threads)
+            assert len(found) == 1, (size, channel)
 
 
 # What is taken
@@ -172,6 +223,14 @@ def test_a_prediction_that_is_not_finite_scores_nan(metric: Metric, value: float
         (torch.rand(1, 3, 20, 0), torch.rand(1, 3, 20, 0), ValueError, "leaves nothing"),
         (torch.ones(1, 3, 20, 20).long(), torch.rand(1, 3, 20, 20), TypeError, "sr has dtype torch.int64"),
         (torch.rand(1, 3, 20, 20), torch.ones(1, 3, 20, 20).bool(), TypeError, "hr has dtype torch.bool"),
+        (
+            torch.rand(1, 3, 20, 20).to(torch.float8_e4m3fn),
+            torch.rand(1, 3, 20, 20),
+            TypeError,
+            "sr has .*float8_e4m3fn",
+        ),
+        (np.ones((1, 3, 20, 20)), torch.rand(1, 3, 20, 20), TypeError, "sr is of type ndarray; give a torch.Tensor"),
+        (torch.rand(1, 3, 20, 20), [[0.5]], TypeError, "hr is of type list; give a torch.Tensor"),
         (torch.rand(1, 3, 20, 20), torch.rand(1, 3, 20, 20) * 255, ValueError, "hr goes from .*divide by 255"),
         (torch.rand(1, 3, 20, 20), torch.linspace(-1, 1, 1200).view(1, 3, 20, 20), ValueError, "hr goes from -1 to 1"),
         (torch.rand(1, 3, 20, 20), torch.rand(1, 3, 20, 20).log() * math.inf, ValueError, "hr has values that are not"),
@@ -185,6 +244,17 @@ def test_bad_input_is_refused_in_one_sentence(
     with pytest.raises(error, match=told) as raised:
         metric(sr, hr, Protocol(border=2))
     assert "\n" not in str(raised.value)
+
+
+@BOTH
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(("protocol", "kind"), [(Protocol.paper, "method"), ("paper", "str"), (None, "NoneType")])
+def test_what_is_no_protocol_is_refused(metric: Metric, protocol: Protocol, kind: str) -> None:
+    told = rf"protocol is of type {kind}; give a Protocol, as Protocol.paper\(scale\) makes"
+    with pytest.raises(TypeError, match=told):
+        metric(*noisy_pair(1, 3, 20, 20), protocol)
+    with pytest.raises(TypeError, match=told):
+        (PSNR if metric is psnr else SSIM)(protocol)
 
 
 def test_values_a_little_outside_are_clamped() -> None:
