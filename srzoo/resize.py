@@ -70,9 +70,9 @@ def _resize_axis(x: Tensor, dim: int, num_out: int, scale: Fraction, border: Bor
 
 MAX_WHOLE = 32
 """Largest factor shrunk in whole numbers."""
-BLOCK_ROWS, BLOCK_COLUMNS = 4, 16
+BLOCK_ROWS, BLOCK_COLUMNS = 2, 16
 STRIP = 2**21
-"""Samples of the image that are worked on at a time, which keeps memory flat."""
+"""Samples that are worked on at a time, of whatever image or batch, which keeps memory flat."""
 
 
 def whole_weights(scale: int) -> tuple[list[int], int, int]:
@@ -153,23 +153,34 @@ def _products(windows: Tensor, bands: Tensor, *, left: bool) -> Tensor:
 
 
 def _shrink_bytes(image: Tensor, scale: int, border: Border) -> Tensor:
-    """A uint8 image shrunk by a whole factor: sums of whole numbers, so exact, and halves are rounded up.
+    """A uint8 image shrunk by a whole factor: sums of whole numbers, so exact, and halves are rounded up."""
+    height, width = image.shape[-2:]
+    num_rows, num_columns = -(-height // scale), -(-width // scale)
+    planes = image.reshape(-1, height, width)
+    out = image.new_empty(len(planes), num_rows, num_columns)
+    group = max(1, STRIP // ((height + 4 * scale) * (width + 4 * scale)))
+    for some, shrunk in zip(planes.split(group), out.split(group), strict=True):
+        _shrink_planes(some, shrunk, scale, border)
+    return out.bitwise_xor_(128).view(*image.shape[:-2], num_rows, num_columns)
 
-    All output samples share their taps, so that blocks of 4 rows, then of 16 columns, are matrix products. The samples
+
+def _shrink_planes(planes: Tensor, out: Tensor, scale: int, border: Border) -> None:
+    """Bytes (planes, height, width) shrunk into `out`, 128 less than they are to be.
+
+    All output samples share their taps, so that blocks of 2 rows, then of 16 columns, are matrix products. The samples
     are centred, from -128 to 127, which keeps the sums of factor 8 within float32.
     """
-    height, width = image.shape[-2:]
-    x = image.reshape(-1, height, width).transpose(0, 1)
-    num_rows, num_columns = -(-height // scale), -(-width // scale)
+    num_planes, num_rows, num_columns = out.shape
+    block_rows, block_columns = min(BLOCK_ROWS, num_rows), min(BLOCK_COLUMNS, num_columns)
     _, divisor, first = whole_weights(scale)
-    down, across = (_bands(scale, size) for size in (BLOCK_ROWS, BLOCK_COLUMNS))
-    move_down, move_across = BLOCK_ROWS * scale, BLOCK_COLUMNS * scale
+    down, across = (_bands(scale, size) for size in (block_rows, block_columns))
+    move_down, move_across = block_rows * scale, block_columns * scale
     rows_in, columns_in = down.shape[-1], across.shape[-1]
-    padded = (-(-num_columns // BLOCK_COLUMNS) - 1) * move_across + columns_in
-    most = max(1, STRIP // (x.shape[1] * padded * move_down))
-    strips = []
-    for row in range(0, num_rows, most * BLOCK_ROWS):
-        blocks = min(most, -(-(num_rows - row) // BLOCK_ROWS))
+    padded = (-(-num_columns // block_columns) - 1) * move_across + columns_in
+    most = max(1, STRIP // (num_planes * padded * move_down))
+    x = planes.transpose(0, 1)
+    for row in range(0, num_rows, most * block_rows):
+        blocks = min(most, -(-(num_rows - row) // block_rows))
         top = row * scale - first
         strip = _stretch(x, 0, top, top + (blocks - 1) * move_down + rows_in, border)
         strip = _stretch(strip, 2, -first, padded - first, border)  # a copy, since the first tap is outside
@@ -178,9 +189,8 @@ def _shrink_bytes(image: Tensor, scale: int, border: Border) -> Tensor:
         part = _divide(part, divisor).view(-1, padded)
         part = _products(part.unfold(1, columns_in, move_across).transpose(0, 1), across, left=False)
         part = _divide(part, divisor).to(torch.int8).transpose(0, 1)
-        strips.append(part.reshape(blocks * BLOCK_ROWS, x.shape[1], -1)[..., :num_columns])
-    out = torch.cat(strips)[:num_rows].transpose(0, 1).contiguous()
-    return out.view(torch.uint8).bitwise_xor_(128).view(*image.shape[:-2], num_rows, num_columns)
+        part = part.reshape(blocks * block_rows, num_planes, -1)[: num_rows - row, :, :num_columns]
+        out[:, row : row + len(part)] = part.transpose(0, 1).view(torch.uint8)
 
 
 def upsample_kernel(scale: int) -> Tensor:
@@ -238,7 +248,9 @@ def imresize(
     A uint8 image gives uint8, rounded half up after each pass (the smaller factor first, height first when
     equal), as MATLAB does; a floating-point image gives the same dtype, neither rounded nor clamped. Shrinking uint8
     by a whole factor up to 32 is done in whole numbers on a CPU, so it is exact whatever the settings of torch
-    (autocast, reduced precision). MATLAB's float64 is as exact, except on halves at 6, 10, 12 and such.
+    (autocast, reduced precision). MATLAB's float64 is as exact, except on halves at 6, 10, 12 and such. On a GPU, in
+    compiled graphs and by other factors uint8 goes through sums in float32, where a value that is half a level, or
+    very near to it, may be rounded the other way.
 
     Args:
         image: uint8, or floating point of any range; height and width last, any leading axes, any device.

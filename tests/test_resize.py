@@ -1,11 +1,13 @@
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from srzoo.resize import MAX_WHOLE, Border, _bands, _divide, imresize, pad_symmetric, upsample_kernel, whole_weights
 
@@ -334,6 +336,55 @@ def test_layouts_and_leading_axes_give_the_same_pixels(monkeypatch: pytest.Monke
     assert torch.equal(imresize(image[1, 2], scale=0.5), out[1, 2])
     monkeypatch.setattr("srzoo.resize.STRIP", 1)
     assert torch.equal(imresize(image, scale=0.5), out)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 8, 16])
+@pytest.mark.parametrize("border", ["symmetric", "replicate"])
+def test_narrow_images_and_batches_give_the_pixels_of_each_image(
+    scale: int, border: Border, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = [(1, 5 * scale), (5 * scale, 1), (2 * scale, 15 * scale), (3 * scale + 1, 17 * scale), (9, 4)]
+    for strip in (2**21, 40 * scale**2):  # the second works on a few planes and a few rows at a time
+        monkeypatch.setattr("srzoo.resize.STRIP", strip)
+        for shape in shapes:
+            batch = torch.randint(0, 256, (5, 3, *shape), dtype=torch.uint8)
+            out = imresize(batch, scale=Fraction(1, scale), border=border)
+            for i in range(5):
+                expected = reference_imresize(batch[i, i % 3].numpy(), scale=1 / scale, border=border)
+                np.testing.assert_array_equal(out[i, i % 3].numpy(), expected)
+                assert torch.equal(out[i], imresize(batch[i], scale=Fraction(1, scale), border=border))
+
+
+class Largest(TorchDispatchMode):
+    """The most elements that any result of an operation has."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for one in out if isinstance(out, list | tuple) else [out]:
+            if isinstance(one, torch.Tensor) and one.is_floating_point():
+                self.elements = max(self.elements, one.numel())
+        return out
+
+
+@pytest.mark.parametrize(("shape", "scale"), [((4, 3, 48, 48), 8), ((4, 3, 48, 48), 16), ((3, 4000, 8), 8)])
+def test_narrow_images_are_not_padded_to_whole_blocks(shape: tuple[int, ...], scale: int) -> None:
+    image = torch.zeros(shape, dtype=torch.uint8)
+    with Largest() as largest:
+        imresize(image, scale=Fraction(1, scale))
+    padded = math.prod(shape[:-2]) * (shape[-2] + 4 * scale) * (shape[-1] + 4 * scale)
+    assert largest.elements <= 2 * padded
+
+
+def test_a_large_batch_takes_no_more_memory_than_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("srzoo.resize.STRIP", 2**14)
+    used = []
+    for batch in (32, 128):
+        with Largest() as largest:
+            imresize(torch.zeros(batch, 3, 24, 24, dtype=torch.uint8), scale=0.5)
+        used.append(largest.elements)
+    assert used[1] <= used[0] * 1.1
 
 
 def test_whole_factors_leave_the_image_as_it_was() -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from srzoo.cli.plain import plain
 from srzoo.data.lr_images import LAYOUTS, LRImages, Report, downscale_images
 from srzoo.image import MAX_PIXELS
 
@@ -63,6 +64,12 @@ def _line(image: LRImages) -> str:
     return ", ".join(told)
 
 
+def _problem(image: LRImages) -> str:
+    """One line for an image that failed, and what there is of it all the same."""
+    told = [f"{word} {_times(scales)}" for word, scales in (("made", image.made), ("kept", image.kept)) if scales]
+    return plain(f"srzoo: {image.error}" + (f" ({', '.join(told)})" if told else ""))
+
+
 def _times(scales: Sequence[int]) -> str:
     return " ".join(f"x{scale}" for scale in scales)
 
@@ -74,9 +81,9 @@ def _report(args: argparse.Namespace) -> Iterator[Report]:
 
     def tell(done: int, images: int, image: LRImages) -> None:
         if image.error is not None:
-            sys.stderr.write(f"srzoo: {image.error}\n")
+            sys.stderr.write(f"{_problem(image)}\n")
         elif not silent:
-            print(f"{done}/{images} {_line(image)}", flush=True)
+            print(f"{done}/{images} {plain(_line(image))}", flush=True)
 
     if silent or not sys.stderr.isatty():
         yield tell
@@ -90,7 +97,7 @@ def _report(args: argparse.Namespace) -> Iterator[Report]:
 
         def move(done: int, images: int, image: LRImages) -> None:
             if image.error is not None:
-                bars.console.print(f"srzoo: {image.error}", markup=False, highlight=False, soft_wrap=True)
+                bars.console.print(_problem(image), markup=False, highlight=False, soft_wrap=True)
             bars.update(task, completed=done, total=images)
 
         yield move

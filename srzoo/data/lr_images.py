@@ -1,7 +1,7 @@
 """Folders of LR images made from HR images, pixel for pixel as MATLAB makes them."""
 
 import os
-from collections import Counter
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -20,6 +20,8 @@ from srzoo.resize import Border, imresize
 Layout = Literal["plain", "edsr-pytorch"]
 LAYOUTS: dict[str, str] = {"plain": "x{scale}/{name}.png", "edsr-pytorch": "LR_bicubic/X{scale}/{name}x{scale}.png"}
 """Layout -> where below the output folder the LR image of `name` goes."""
+MADE_FOLDER = re.compile(r"x\d+|LR_bicubic")
+"""Folders of the layouts, right below the output folder: what is in them is no HR image."""
 COMPRESSION = 2
 """Of PNG, 0 to 9: photographs are 3 to 4 % larger than at Pillow's default of 6, in a third of its time."""
 
@@ -30,7 +32,7 @@ class LRImages:
 
     Args:
         hr: The HR image.
-        outputs: Scale -> file.
+        outputs: Scale -> file; none if another image has the same name but for its suffix.
         width: Of the HR image in pixels; None if it was not read.
         height: Likewise.
         made: Scales whose file was written.
@@ -73,13 +75,17 @@ def plan_lr_images(
         inputs: HR images and folders of them, searched with their subfolders.
         output: Folder to write below, made if need be; None writes beside a single folder `HR` to `HR_lr`.
         scales: Whole factors of 2 or more.
-        layout: "plain" for `x2/name.png`, "edsr-pytorch" for `LR_bicubic/X2/namex2.png`. Where `photo.jpg` and
-            `photo.png` are in one folder, their names are `photo_jpg` and `photo_png`.
+        layout: "plain" for `x2/name.png`, "edsr-pytorch" for `LR_bicubic/X2/namex2.png`.
+
+    Returns:
+        One record an HR image. Where `photo.jpg` and `photo.png` are in one folder, both have an error: their LR
+        images would have one name.
 
     Raises:
         FileNotFoundError: If an input does not exist or a folder has no image.
-        ValueError: If a scale or the layout is not known, there is no output folder to be derived, it is a file or
-            lies within an input, or two images would go to one file.
+        ValueError: If a scale or the layout is not known, there is no output folder to be derived, it is or lies
+            below a file, it lies within an input or an input within what it has made, or images of two inputs would
+            go to one file.
     """
     _check(scales, layout)
     sources = [Path(name) for name in inputs]
@@ -90,28 +96,44 @@ def plan_lr_images(
         target = sources[0].resolve().with_name(f"{sources[0].resolve().name}_lr")
     else:
         target = Path(output)
-    if target.exists() and not target.is_dir():
-        raise ValueError(f"output {target} is a file; give a folder")
-    images: list[tuple[Path, Path]] = []  # file, folder below that of its scale
+    for path in (target, *target.parents):
+        if os.path.lexists(path) and not path.is_dir():
+            raise ValueError(f"output {target} cannot be made: {path} is no folder; give a folder")
+    images: list[tuple[Path, str]] = []  # file, name below the folder of its scale
     for source in sources:
         if not source.is_dir():
-            images.append((source, Path()))
+            images.append((source, source.stem))
             continue
         if target.resolve().is_relative_to(source.resolve()):
             raise ValueError(f"output {target} lies within the input {source}, where its images would be taken for HR")
-        images += [(path, path.relative_to(source).parent) for path in find_images(source)]
-    stems = Counter((below, path.stem) for path, below in images)
-    goes_to: dict[str, str] = {}
-    jobs = []
-    for path, below in images:
-        twin = stems[below, path.stem] > 1
-        name = (below / (f"{path.stem}_{path.suffix.lstrip('.')}" if twin else path.stem)).as_posix()
-        if name in goes_to:
-            raise ValueError(f"{goes_to[name]} and {path} would go to the same files; downscale them to two folders")
-        goes_to[name] = str(path)
-        outputs = {s: str(target / LAYOUTS[layout].format(scale=s, name=name)) for s in scales}
-        jobs.append(LRImages(str(path), outputs))
-    return jobs
+        images += [(path, path.relative_to(source).with_suffix("").as_posix()) for path in find_images(source)]
+    _must_not_be_made([path for path, _ in images], target)
+    goes_to: dict[str, list[Path]] = {}
+    for path, name in images:
+        goes_to.setdefault(name, []).append(path)
+    return [
+        _job(path, goes_to[name], {s: str(target / LAYOUTS[layout].format(scale=s, name=name)) for s in scales})
+        for path, name in images
+    ]
+
+
+def _job(path: Path, same: Sequence[Path], outputs: dict[int, str]) -> LRImages:
+    """One HR image, of those (`same`) that would go to these files."""
+    others = [other for other in same if other is not path]
+    if not others:
+        return LRImages(str(path), outputs)
+    if any(other.parent != path.parent or other.name == path.name for other in others):
+        raise ValueError(f"{path} and {others[0]} would go to the same files; downscale them to two folders")
+    return LRImages(str(path), {}, error=f"{path}: {others[0].name} would go to the same files; rename one of them")
+
+
+def _must_not_be_made(images: Sequence[Path], target: Path) -> None:
+    """LR images of an earlier job, to which a link may have led, are no HR."""
+    top = os.path.realpath(target)
+    for path in images:
+        here = Path(os.path.realpath(path))
+        if here.is_relative_to(top) and MADE_FOLDER.fullmatch(here.relative_to(top).parts[0]):
+            raise ValueError(f"input {path} lies in the output {target}, where LR images are; give HR images only")
 
 
 def _check(scales: Sequence[int], layout: str) -> None:
@@ -184,7 +206,7 @@ def downscale_images(
         One record an HR image, in the order of their names.
 
     Raises:
-        FileNotFoundError, ValueError: See `plan_lr_images`; also if `border` or `workers` is not allowed.
+        FileNotFoundError, ValueError: See `plan_lr_images`; also if `border`, `workers` or `max_pixels` is not allowed.
 
     Examples:
         >>> import tempfile
@@ -201,6 +223,8 @@ def downscale_images(
         raise ValueError(f"border is {border!r}; allowed are 'symmetric' and 'replicate'")
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}; give 1 or more")
+    if max_pixels < 1:
+        raise ValueError(f"max_pixels is {max_pixels}; give 1 or more")
     several = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     jobs = plan_lr_images(several, output, scales=scales, layout=layout)
     found: dict[int, LRImages] = {}
@@ -232,26 +256,34 @@ def _workers(number: int) -> Iterator[ThreadPoolExecutor]:
 
 def _do(job: LRImages, border: Border, overwrite: bool, max_pixels: int) -> LRImages:
     """One HR image; mistakes become its `error`."""
-    kept = () if overwrite else tuple(s for s, file in job.outputs.items() if Path(file).exists())
+    if job.error is not None:
+        return job
+    kept = () if overwrite else tuple(s for s, file in job.outputs.items() if Path(file).is_file())
     wanted = [scale for scale in job.outputs if scale not in kept]
-    made: list[int] = []
     if not wanted:
         return replace(job, kept=kept)
-    size: tuple[int, int] | tuple[None, None] = (None, None)
-    error = None
     try:
         picture = read_picture(job.hr, max_pixels)
-        size = picture.samples.shape[-1], picture.samples.shape[-2]
-        for scale in wanted:
-            try:
-                _write_png(shrink_picture(picture, scale, border), Path(job.outputs[scale]))
-            except ValueError as problem:
-                raise ValueError(f"{job.hr}: {problem}") from problem
-            made.append(scale)
     except (ValueError, OSError, MemoryError) as problem:
-        error = str(problem) or f"{job.hr}: {type(problem).__name__}"
-    cropped = tuple(scale for scale in made if any(side is not None and side % scale for side in size))
-    return LRImages(job.hr, job.outputs, *size, tuple(made), kept, cropped, error)
+        return replace(job, kept=kept, error=str(problem) or f"{job.hr}: {type(problem).__name__}")
+    height, width = picture.samples.shape[-2:]
+    problems = {scale: _make(picture, scale, job.outputs[scale], border) for scale in wanted}
+    made = tuple(scale for scale in wanted if problems[scale] is None)
+    cropped = tuple(scale for scale in made if width % scale or height % scale)
+    told = list(dict.fromkeys(problem for problem in problems.values() if problem is not None))
+    error = f"{job.hr}: {'; '.join(told)}" if told else None
+    return LRImages(job.hr, job.outputs, width, height, made, kept, cropped, error)
+
+
+def _make(picture: Picture, scale: int, file: str, border: Border) -> str | None:
+    """What went wrong with one LR image, if anything did."""
+    try:
+        _write_png(shrink_picture(picture, scale, border), Path(file))
+    except (ValueError, MemoryError) as problem:
+        return str(problem) or type(problem).__name__
+    except OSError as problem:
+        return f"{file} was not written ({problem.strerror or problem})"
+    return None
 
 
 def _write_png(picture: Picture, path: Path) -> None:

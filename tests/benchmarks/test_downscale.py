@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -41,6 +42,7 @@ def test_figures_agree(module: ModuleType, tmp_path: Path, capsys: pytest.Captur
     assert (found["images"], found["megapixels"], found["dtype"]) == (2, 2 * 48 * 48 / 1e6, "uint8")
     for row in found["scales"]:
         assert row["ratio"] == pytest.approx(row["srzoo"] / row["numpy"])
+        assert row["srzoo_replicate"] > 0
         assert 0 < row["pillow_wrong"] < 1
         assert 0 < row["rounded_once_wrong"] < 1
     command = found["command"]
@@ -55,6 +57,21 @@ def test_without_a_folder_it_makes_an_image_and_tables(module: ModuleType, capsy
     told = capsys.readouterr().out
     assert "1 RGB images of uint8" in told
     assert "megapixels a minute" in told
+
+
+def test_methods_take_turns_and_the_best_counts(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, called = [0.0], []
+    lasts = {"srzoo": iter([1.0, 4.0, 1.0, 2.0]), "numpy": iter([1.0, 5.0, 1.0, 8.0])}
+    monkeypatch.setattr(module.time, "thread_time", lambda: clock[0])
+
+    def shrink(name: str, image: object, scale: int) -> None:
+        called.append((name, type(image).__name__))
+        clock[0] += next(lasts[name])
+
+    image = np.zeros((1000, 1000, 3), np.uint8)
+    methods = {name: partial(shrink, name) for name in lasts}
+    assert module.speeds(methods, [image], 2, rounds=2) == {"srzoo": 1 / 2, "numpy": 1 / 5}
+    assert called == [*[("srzoo", "Tensor")] * 2, *[("numpy", "ndarray")] * 2] * 2
 
 
 def test_pixels_that_differ_from_the_port_stop_it(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -71,6 +72,31 @@ def test_a_bar_on_a_terminal(hr: Path, capsys: pytest.CaptureFixture[str], monke
     told = capsys.readouterr()
     assert "c.png is not an image" in told.err
     assert told.out.splitlines()[0].startswith("2 LR images")
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="file names are Unicode there")
+@pytest.mark.parametrize("terminal", [False, True])
+def test_strange_names_are_spelled_out(
+    hr: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    (hr / "a.png").rename(os.fsdecode(bytes(hr / "\x1b[2J") + b"\xff.png"))
+    (hr / os.fsdecode(b"\x1b[2J\xfe.png")).write_bytes(b"no image")
+    assert run(hr, "--scale=2") == 1
+    told = capsys.readouterr()
+    spelled = told.err if terminal else told.err + told.out
+    assert r"\x1b[2J\udcfe.png is not an image" in spelled
+    assert terminal or rf"{hr}/\x1b[2J\udcff.png 24x12 -> x2" in spelled
+    assert "\x1b[2J" not in told.err + told.out
+    assert (hr.parent / "HR_lr/x2/b.png").exists()
+
+
+def test_what_was_made_of_an_image_that_failed_is_told(hr: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(hr, "--scale=16,2,3", "--workers=1") == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"srzoo: {hr}/a.png: it has 24x12 pixels, fewer than scale 16 needs (made x2 x3)"
+    run(hr, "--scale=16,2,4", "--workers=1")
+    assert capsys.readouterr().err.splitlines()[0].endswith("needs (made x4, kept x2)")
 
 
 @pytest.mark.parametrize("text", ["2,x", "", "2.5"])

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +11,7 @@ import torch
 from PIL import Image
 
 from srzoo.data import lr_images
-from srzoo.data.folders import match_lr
+from srzoo.data.folders import find_images, match_lr
 from srzoo.data.lr_images import LRImages, downscale_images, plan_lr_images
 from srzoo.image import Picture
 from srzoo.resize import Border, imresize
@@ -88,22 +90,108 @@ def test_alpha_does_not_change_the_colours(tmp_path: Path) -> None:
     assert np.array_equal(read(with_alpha.outputs[3])[..., :3], read(without.outputs[3]))
 
 
-def test_layouts_and_twins(tmp_path: Path) -> None:
+def test_layouts(tmp_path: Path) -> None:
     hr = tmp_path / "HR"
-    for name in ("a/1.png", "a/1.jpg", "b/1.png", "2.bmp"):
+    for name in ("a/1.png", "b/1.png", "2.bmp"):
         save(hr / name, noise(8, 8, 3))
     plain = {Path(j.hr).relative_to(hr).as_posix(): j.outputs[2] for j in plan_lr_images([hr], scales=(2,))}
     root = tmp_path / "HR_lr/x2"
     assert plain == {
         "2.bmp": str(root / "2.png"),
-        "a/1.jpg": str(root / "a/1_jpg.png"),
-        "a/1.png": str(root / "a/1_png.png"),
+        "a/1.png": str(root / "a/1.png"),
         "b/1.png": str(root / "b/1.png"),
     }
     jobs = plan_lr_images([hr / "b", hr / "2.bmp"], tmp_path / "out", scales=(2, 4), layout="edsr-pytorch")
     assert jobs[0].outputs == {s: str(tmp_path / f"out/LR_bicubic/X{s}/1x{s}.png") for s in (2, 4)}
     assert jobs[1].outputs[4] == str(tmp_path / "out/LR_bicubic/X4/2x4.png")
     assert match_lr(["1.png"], [Path(jobs[0].outputs[2]).name], 2) == {"1.png": "1x2.png"}
+
+
+def test_names_that_differ_in_the_suffix_only_are_left_out(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/1.jpg", "a/2.png", "b/1.png"):
+        save(tmp_path / "HR" / name, noise(8, 8, 3))
+    done = {Path(i.hr).relative_to(tmp_path / "HR").as_posix(): i for i in downscale_images(tmp_path / "HR")}
+    assert [name for name, image in done.items() if image.status == "failed"] == ["a/1.jpg", "a/1.png"]
+    assert done["a/1.png"].error == f"{tmp_path}/HR/a/1.png: 1.jpg would go to the same files; rename one of them"
+    assert done["a/1.jpg"].outputs == {}
+    made = sorted(path.relative_to(tmp_path / "HR_lr/x2").as_posix() for path in (tmp_path / "HR_lr/x2").rglob("*.*"))
+    assert made == ["a/2.png", "b/1.png"]
+
+
+@pytest.mark.parametrize("scales", [(2, 4, 8), (8, 4, 2), (4, 8, 2)])
+def test_a_scale_that_fails_does_not_end_the_others(tmp_path: Path, scales: tuple[int, ...]) -> None:
+    save(tmp_path / "HR/small.png", noise(9, 3, 3))
+    save(tmp_path / "HR/deep.png", noise(8, 8).astype(np.uint16) * 256)
+    deep, small = downscale_images(tmp_path / "HR", scales=scales)
+    assert small.made == (2,)
+    refused = "; ".join(f"it has 3x9 pixels, fewer than scale {s} needs" for s in scales if s > 2)
+    assert small.error == f"{tmp_path}/HR/small.png: {refused}"
+    assert (small.width, small.height, small.cropped) == (3, 9, (2,))
+    assert deep.made == ()
+    assert str(deep.error).count("16 bits") == 1
+
+
+def test_what_is_no_file_is_not_kept(tmp_path: Path) -> None:
+    save(tmp_path / "HR/a.png", noise(8, 8, 3))
+    (tmp_path / "HR_lr/x2/a.png").mkdir(parents=True)
+    [image] = downscale_images(tmp_path / "HR", scales=(2, 4))
+    assert (image.made, image.kept) == ((4,), ())
+    assert image.error == f"{tmp_path}/HR/a.png: {tmp_path}/HR_lr/x2/a.png was not written (Is a directory)"
+
+
+@pytest.mark.parametrize("layout", ["plain", "edsr-pytorch"])
+def test_lr_images_that_a_link_leads_to_are_not_taken_for_hr(tmp_path: Path, layout: Any) -> None:
+    save(tmp_path / "all/HR/a.png", noise(8, 8, 3))
+    (tmp_path / "all/HR/link").symlink_to(tmp_path / "out")
+    assert downscale_images(tmp_path / "all/HR", tmp_path / "out", scales=(4,), layout=layout)[0].made == (4,)
+    with pytest.raises(ValueError, match=r"ax?4?.png lies in the output .*out, where LR images are"):
+        downscale_images(tmp_path / "all/HR", tmp_path / "out", scales=(2,), layout=layout)
+    (tmp_path / "all/HR/link").unlink()
+    beside = downscale_images(tmp_path / "all/HR", tmp_path / "all", scales=(2,), layout=layout)
+    assert [image.status for image in beside] == ["done"]
+
+
+@pytest.mark.parametrize("file", ["out", "out/LR", "link/LR"])
+def test_an_output_that_cannot_be_a_folder_is_told_at_once(tmp_path: Path, file: str) -> None:
+    save(tmp_path / "HR/a.png", noise(8, 8, 3))
+    (tmp_path / "out").write_text("a file")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=rf"{Path(file).parts[0]} is no folder; give a folder"):
+        downscale_images(tmp_path / "HR", tmp_path / file)
+
+
+def test_a_link_to_itself_is_one_bad_file(tmp_path: Path) -> None:
+    save(tmp_path / "HR/a.png", noise(8, 8, 3))
+    (tmp_path / "HR/b.png").symlink_to(tmp_path / "HR/b.png")
+    assert [image.status for image in downscale_images(tmp_path / "HR", scales=(2,))] == ["done", "failed"]
+
+
+KILLED = """
+import sys
+from srzoo.data.lr_images import downscale_images
+downscale_images(sys.argv[1], scales=(2, 4), workers=2, report=lambda *_: print("one", flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_job_is_started_again(tmp_path: Path) -> None:
+    pixels = [noise(512, 512, 3, seed=i) for i in range(30)]
+    for i in range(30):
+        save(tmp_path / f"HR/{i:02}.png", pixels[i], compress_level=0)
+    with subprocess.Popen([sys.executable, "-c", KILLED, tmp_path / "HR"], stdout=subprocess.PIPE) as job:
+        assert job.stdout is not None
+        job.stdout.readline()
+        job.kill()
+    (tmp_path / "HR_lr/x2/.srzoo-0123456789ab.png").write_bytes(b"half of it")  # such as it may leave
+    there = {path: path.stat().st_mtime_ns for path in find_images(tmp_path / "HR_lr")}
+    assert 0 < len(there) < 60
+    done = downscale_images(tmp_path / "HR", scales=(2, 4))
+    assert sum(len(image.kept) for image in done) == len(there)
+    assert {path: path.stat().st_mtime_ns for path in there} == there
+    assert len(find_images(tmp_path / "HR_lr")) == 60
+    for i in range(30):
+        for scale in (2, 4):
+            assert np.array_equal(read(done[i].outputs[scale]), shrunk(pixels[i], scale))
 
 
 def test_a_second_run_does_the_rest(tmp_path: Path) -> None:
@@ -155,7 +243,8 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatc
         patch.setattr(Image.Image, "save", full)
         [image] = downscale_images(tmp_path / "HR", scales=(2,))
     assert image.status == "failed"
-    assert "No space left" in str(image.error)
+    written = tmp_path / "HR_lr/x2/a.png"
+    assert image.error == f"{tmp_path}/HR/a.png: {written} was not written (No space left on device)"
     assert [path for path in (tmp_path / "HR_lr").rglob("*") if path.is_file()] == []
     assert downscale_images(tmp_path / "HR", scales=(2,))[0].status == "done"
 
@@ -207,8 +296,9 @@ def test_an_interrupt_drops_what_has_not_begun(tmp_path: Path) -> None:
         ({"layout": "other"}, "layout is 'other'; allowed are plain, edsr-pytorch"),
         ({"border": "zero"}, "border is 'zero'"),
         ({"workers": 0}, "workers is 0"),
+        ({"max_pixels": 0}, "max_pixels is 0"),
         ({"output": "HR/lr"}, "lies within the input"),
-        ({"output": "HR/a.png"}, "is a file; give a folder"),
+        ({"output": "HR/a.png"}, "is no folder; give a folder"),
         ({"inputs": ["HR/a.png"]}, "no output folder"),
         ({"inputs": []}, "no input"),
         ({"inputs": [], "output": "out"}, "no input"),
