@@ -36,7 +36,10 @@ PAPER = {  # Lim et al. 2017, table 3: bicubic
 }
 
 
-@pytest.mark.parametrize(("bench", "scale"), PAPER)
+@pytest.mark.parametrize(
+    ("bench", "scale"),
+    [pytest.param(*key, marks=[pytest.mark.slow] if key[0] == "Set14" else []) for key in PAPER],  # test_runs has both
+)
 def test_bicubic_reproduces_the_papers_row(bench: str, scale: int, data_dir: Path) -> None:
     pairs = pairs_from_hr(data_dir / "bench" / bench / "HR", scale)
     assert len(pairs) == {"Set5": 5, "Set14": 14}[bench]

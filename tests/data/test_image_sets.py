@@ -29,7 +29,7 @@ def test_the_canonical_images_pass_and_their_lr_is_the_published_one(data_dir, n
     assert all(torch.equal(a.lr, b.lr) and torch.equal(a.hr, b.hr) for a, b in zip(made, given, strict=True))
 
 
-@pytest.mark.parametrize("name", ["Set5", "Set14"])
+@pytest.mark.parametrize("name", ["Set5", pytest.param("Set14", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("path", ["rgb", "luma"])
 def test_bicubic_scores_what_the_papers_say(data_dir, name, scale, path):
