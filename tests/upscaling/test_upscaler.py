@@ -255,7 +255,7 @@ def test_a_model_without_weights_says_which_have_some() -> None:
         (None, TypeError, "image is a NoneType"),
         (Image.new("F", (4, 4)), ValueError, "images of mode F"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_cannot_be_upscaled_is_told(image: object, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
