@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
