@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import describe_machine
+from machine import describe_machine, parse_size
 from PIL import Image
 from torch import Tensor
 
@@ -214,12 +214,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     found["command"] = measure_command(args, images)
     found["memory"] = measure_memory(args) if Path("/proc/self/status").exists() else None
     return found
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """`480x320` as width and height."""
-    width, _, height = text.partition("x")
-    return int(width), int(height)
 
 
 def show(found: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: waiting for a device, its name, and models at another size."""
+"""What the benchmarks share: waiting for a device, its name, sizes, and models at another size."""
 
 import argparse
 import json
@@ -30,6 +30,18 @@ def parse_overrides(text: str) -> dict[str, Any]:
         return {key: json.loads(value) for key, _, value in pairs}
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form width=32,num_blocks=4") from error
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`480x320` as width and height."""
+    width, _, height = text.partition("x")
+    try:
+        size = int(width), int(height)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 480x320") from error
+    if min(size) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} has no pixels")
+    return size
 
 
 def add_shared_options(parser: argparse.ArgumentParser) -> None:

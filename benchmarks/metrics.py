@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from machine import describe_machine, synchronize
+from machine import describe_machine, parse_size, synchronize
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
-from upscale import parse_size
 
 from srzoo.device import pick_device
 from srzoo.metrics import Protocol, psnr, ssim

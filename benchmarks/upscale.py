@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from machine import add_shared_options, describe_machine, synchronize
+from machine import add_shared_options, describe_machine, parse_size, synchronize
 from PIL import Image
 from torch import Tensor
 
@@ -27,18 +27,6 @@ from srzoo.train.trainer import DTYPES
 
 MODELS = "edsr_baseline_x2,edsr_baseline_x4,edsr_x4,mdsr"
 MIB = 2**20
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """`480x320` as width and height."""
-    width, _, height = text.partition("x")
-    try:
-        size = int(width), int(height)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 480x320") from error
-    if min(size) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} has no pixels")
-    return size
 
 
 def parse_names(text: str) -> list[str]:

@@ -5,14 +5,12 @@ import io
 import json
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from srzoo.benchmark.drift import TOLERANCE, Check, check_result
 from srzoo.benchmark.journal import Journal
@@ -21,6 +19,7 @@ from srzoo.benchmark.plan import PROTOCOL_NAMES, Job, Settings, plan_benchmark
 from srzoo.benchmark.result import BenchmarkResult
 from srzoo.benchmark.rows import Row
 from srzoo.benchmark.runs import forget, kept_rows, run_benchmark
+from srzoo.cli.sigterm import sigterm_exits
 from srzoo.data.check import listed
 from srzoo.distributed import WorkerLost, World, joined_world, launched_rank
 from srzoo.files import replacing
@@ -85,9 +84,8 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Benchmark; under torchrun, as one of several processes, of which the first prints and writes."""
-    before = signal.signal(signal.SIGTERM, _terminate)  # so that the user is told how to go on
     try:
-        with ExitStack() as stack:
+        with sigterm_exits(), ExitStack() as stack:
             try:
                 scales, sets, settings = _read_options(args)
                 world, device = stack.enter_context(joined_world(args.device, if_lost=IF_LOST))
@@ -103,12 +101,6 @@ def run(args: argparse.Namespace) -> int:
             return _run(job, args, world)
     except WorkerLost:  # which was told in the log when it was noticed
         return 1
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + signum)
 
 
 def _read_options(args: argparse.Namespace) -> tuple[tuple[int, ...] | None, list[str], Settings]:

@@ -3,16 +3,15 @@
 import argparse
 import json
 import logging
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from srzoo.architecture import SRModel
+from srzoo.cli.sigterm import sigterm_exits
 from srzoo.cli.training_options import (
     DEGRADATIONS,
     add_options,
@@ -64,20 +63,13 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and leave a folder with everything that came of it; under torchrun, as one of several processes."""
-    before = signal.signal(signal.SIGTERM, _terminate)  # so that files are closed, also outside of a step
     try:
-        with joined_world(args.device or "auto") as (world, device):
+        with sigterm_exits(), joined_world(args.device or "auto") as (world, device):
             if not world.is_main:
                 LOGGER.setLevel(logging.ERROR)
             return _train(args, device, world)
     except WorkerLost:  # which was told in the log when it was noticed
         return 1
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + signum)
 
 
 def _train(args: argparse.Namespace, device: str, world: World) -> int:

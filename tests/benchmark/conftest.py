@@ -5,7 +5,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tiny_benchmarks
 
-from tiny_benchmarks import make_images, tiny
+from tiny_benchmarks import make_images, tiny, tiny_broken
 
 import srzoo
 
@@ -33,7 +33,5 @@ def weights(tmp_path: Path) -> Path:
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
     """A weight file of a model whose output holds NaN."""
-    model = tiny()
-    model.get_parameter("tail.bias").data[0] = float("nan")
-    srzoo.save_model(model, tmp_path / "broken.safetensors")
+    srzoo.save_model(tiny_broken(), tmp_path / "broken.safetensors")
     return tmp_path / "broken.safetensors"

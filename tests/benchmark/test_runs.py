@@ -20,7 +20,6 @@ from srzoo.benchmark.journal import Journal
 from srzoo.benchmark.plan import plan_benchmark
 from srzoo.benchmark.rows import Row
 from srzoo.benchmark.runs import benchmark, deal, forget, image_path, run_benchmark
-from srzoo.convert.matlab import read_matlab
 from srzoo.data import pairs_from_hr
 from srzoo.data.benchmarks import BenchmarkImage, BenchmarkSet, ImageSet
 from srzoo.data.pairs import Pair
@@ -28,7 +27,6 @@ from srzoo.distributed import WorkerLost, World
 from srzoo.image import read_pixels
 from srzoo.metrics import Protocol, psnr
 from srzoo.tta import SelfEnsemble
-from srzoo.weights import load_strictly
 
 
 def scores(rows: tuple[Row, ...]) -> list[tuple[str, str, float, float]]:
@@ -397,49 +395,3 @@ def test_a_set_like_div2k_is_scored_on_rgb_with_its_border(images: Path, monkeyp
     assert str(bicubic.published) == "31.01 / 0.9393"
     [line] = [line for line in result.table().splitlines() if line.startswith("| bicubic_x2 ")]
     assert [cell.strip() for cell in line.split("|")][5] == f"{bicubic.psnr - 31.01:+.2f} dB"
-
-
-# With the real sets
-
-
-@pytest.mark.parametrize("path", ["rgb", "luma"])
-def test_bicubic_gives_the_published_digits(data_dir: Path, path: Any) -> None:
-    means = benchmark("bicubic", ["Set5", "Set14"], data=data_dir, device="cpu", path=path, scales=[2, 3, 4]).means
-    assert [(mean.set, mean.scale) for mean in means] == [(name, x) for name in ("Set5", "Set14") for x in (2, 3, 4)]
-    for mean in means:
-        assert mean.published is not None
-        assert mean.difference == pytest.approx(0, abs=0.02)
-        assert mean.ssim == pytest.approx(mean.published.ssim, abs=0.001)
-
-
-def test_bundled_weights_score_what_they_record(data_dir: Path) -> None:
-    result = benchmark("edsr_baseline_x4", "Set5", data=data_dir, device="cpu")
-    bicubic, mean = result.means
-    assert (bicubic.psnr, bicubic.ssim) == (pytest.approx(28.42, abs=0.02), pytest.approx(0.8104, abs=0.001))
-    assert bicubic.difference == pytest.approx(0.01, abs=0.02)
-    [entry] = [entry for entry in result.entries if not entry.is_baseline]
-    assert mean.psnr == pytest.approx(entry.recorded["Set5"]["x4"]["psnr"], abs=0.005)
-    assert mean.ssim == pytest.approx(entry.recorded["Set5"]["x4"]["ssim"], abs=0.0005)
-
-
-@pytest.mark.parametrize(
-    ("file", "scale", "told"),
-    [
-        ("srcnn_955_x4", 4, 30.48),
-        pytest.param("srcnn_955_x2", 2, 36.64, marks=pytest.mark.slow),
-        pytest.param("srcnn_955_x3", 3, 32.75, marks=pytest.mark.slow),
-        pytest.param("vdsr_official", 2, 37.51, marks=pytest.mark.slow),
-        pytest.param("vdsr_official", 3, 33.65, marks=pytest.mark.slow),
-        pytest.param("vdsr_official", 4, 31.34, marks=pytest.mark.slow),
-    ],
-)
-def test_the_authors_weights_give_their_papers_digits(data_dir: Path, file: str, scale: int, told: float) -> None:
-    pytest.importorskip("scipy", reason="scipy reads the authors' files")
-    name, state = read_matlab(data_dir / f"weights/{file}.mat")
-    model = srzoo.create_model(name).eval()
-    load_strictly(model, state, file)
-    result = benchmark(model, "Set5", data=data_dir, device="cpu", path="luma", scales=[scale])
-    bicubic, mean = result.means
-    assert bicubic.difference == pytest.approx(0, abs=0.006)
-    assert mean.psnr == pytest.approx(told, abs=0.03)
-    assert mean.difference == pytest.approx(0, abs=0.015)

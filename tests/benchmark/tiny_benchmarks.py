@@ -36,6 +36,13 @@ def tiny(scale: int = 2) -> SRModel:
     return create_model(f"edsr_baseline_x{scale}", width=4, num_blocks=1).eval()
 
 
+def tiny_broken() -> SRModel:
+    """The same with NaN in its output."""
+    model = tiny()
+    model.get_parameter("tail.bias").data[0] = float("nan")
+    return model
+
+
 def start(*arguments: str | Path, processes: int = 1) -> subprocess.Popen[str]:
     """`srzoo benchmark` in a process of its own, or in several by torchrun."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
