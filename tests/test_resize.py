@@ -6,10 +6,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from srzoo.resize import MAX_WHOLE, Border, _bands, _divide, imresize, pad_symmetric, upsample_kernel, whole_weights
+from srzoo.resize import (
+    MAX_WHOLE,
+    Border,
+    RowResizer,
+    _bands,
+    _divide,
+    imresize,
+    pad_symmetric,
+    upsample_kernel,
+    whole_weights,
+)
 
 
 def reference_cubic(x: float | Fraction) -> float | Fraction:
@@ -392,3 +404,119 @@ def test_whole_factors_leave_the_image_as_it_was() -> None:
     before = image.clone()
     imresize(image, scale=0.5).zero_()
     assert torch.equal(image, before)
+
+
+def in_rows(image: torch.Tensor, size: tuple[int, int], lengths: list[int], border: Border) -> torch.Tensor:
+    """`imresize` by a `RowResizer`, the rows pushed by so many at a time, over and over."""
+    resizer = RowResizer(image.shape[-2:], size, border=border)
+    parts, top = [], 0
+    while not resizer.done:
+        rows = image[..., top : top + lengths[len(parts) % len(lengths)], :].clone()
+        parts.append(resizer.push(rows))
+        top += rows.shape[-2]
+        rows.fill_(99)  # the caller's memory may be used again
+    return torch.cat(parts, -2)
+
+
+LENGTHS = st.tuples(st.integers(0, 9), st.integers(1, 40)).map(list)
+SIDES = st.one_of(st.integers(1, 5), st.integers(1, 60))
+
+
+@given(
+    st.tuples(SIDES, SIDES),
+    st.tuples(SIDES, SIDES),
+    LENGTHS,
+    st.sampled_from(["symmetric", "replicate"]),
+    st.sampled_from([torch.float64, torch.float32, torch.float16]),
+)
+def test_rows_flowing_by_give_what_the_whole_gives(
+    in_size: tuple[int, int], size: tuple[int, int], lengths: list[int], border: Border, dtype: torch.dtype
+) -> None:
+    image = torch.rand(2, *in_size).to(dtype)
+    expected = imresize(image, size=size, border=border)
+    found = in_rows(image, size, lengths, border)
+    assert found.dtype == dtype
+    assert torch.equal(found, expected) or dtype != torch.float64
+    torch.testing.assert_close(found, expected)
+
+
+@given(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), LENGTHS)
+def test_bytes_flowing_by_give_what_the_whole_gives(
+    in_size: tuple[int, int], size: tuple[int, int], lengths: list[int]
+) -> None:
+    image = torch.randint(256, (3, *in_size), dtype=torch.uint8)
+    expected = imresize(image, size=size)
+    found = in_rows(image, size, lengths, "symmetric")
+    assert found.dtype == torch.uint8
+    factors = {Fraction(a, b) for a, b in zip(in_size, size, strict=True)}
+    if len(factors) == 1 and factors.pop().denominator == 1:  # the whole goes through whole numbers
+        assert (found.int() - expected.int()).abs().max() <= 1
+    else:
+        assert torch.equal(found, expected)
+
+
+@given(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), LENGTHS)
+def test_16_bits_are_rounded_and_clamped_as_8_are(
+    in_size: tuple[int, int], size: tuple[int, int], lengths: list[int]
+) -> None:
+    image = torch.randint(65536, in_size, dtype=torch.int32)
+    image[image < 20000], image[image > 45000] = 0, 65535  # steep, so that sums leave the range
+    found = in_rows(image.to(torch.uint16), size, lengths, "symmetric")
+    assert found.dtype == torch.uint16
+    factors = [out / side for out, side in zip(size, in_size, strict=True)]
+    expected = image.double().numpy()
+    for axis in sorted((0, 1), key=lambda axis: factors[axis]):
+        matrix = reference_matrix(in_size[axis], size[axis], factors[axis], "symmetric")
+        expected = np.clip(np.floor((matrix @ expected if axis == 0 else expected @ matrix.T) + 0.5), 0, 65535)
+    assert np.abs(found.int().numpy() - expected).max() <= 2  # sums in float32, halves
+
+
+def test_rows_that_were_used_are_let_go() -> None:
+    resizer = RowResizer((4000, 8), (1500, 3))
+    most = given = 0
+    for rows in torch.rand(1, 4000, 8).split(10, dim=-2):
+        given += resizer.push(rows).shape[-2]
+        assert resizer._held is not None
+        most = max(most, resizer._held.shape[-2])
+    assert given == 1500
+    assert most <= 4 * 4000 / 1500 + 3
+
+
+def test_rows_come_as_early_as_they_can() -> None:
+    resizer = RowResizer((100, 5), (200, 5))
+    found = [resizer.push(torch.rand(1, 5)).shape[-2] for _ in range(100)]
+    assert found == [0, 1, *[2] * 97, 5]
+    assert resizer.done
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    ("rows", "error", "text"),
+    [
+        (torch.rand(2, 6), ValueError, r"rows have shape \(2, 6\); 3 of width 5 are still to come"),
+        (torch.rand(4, 5), ValueError, "3 of width 5 are still to come"),
+        (torch.rand(5), ValueError, "3 of width 5 are still to come"),
+        (torch.rand(3, 1, 5), ValueError, "those before were"),
+        (torch.rand(1, 5).double(), ValueError, "those before were"),
+        (torch.ones(1, 5, dtype=torch.int64), TypeError, "rows have dtype torch.int64; RowResizer takes uint8"),
+    ],
+)
+def test_rows_of_another_image_are_refused(rows: torch.Tensor, error: type[Exception], text: str) -> None:
+    resizer = RowResizer((4, 5), (8, 8))
+    resizer.push(torch.rand(1, 5))
+    with pytest.raises(error, match=text):
+        resizer.push(rows)
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    ("sizes", "options", "text"),
+    [
+        (((0, 4), (8, 8)), {}, r"in_size is \(0, 4\)"),
+        (((4, 4), (8, 0)), {}, r"size is \(8, 0\)"),
+        (((4, 4), (8, 8)), {"border": "wrap"}, "border is 'wrap'"),
+    ],
+)
+def test_row_resizers_that_cannot_be_are_refused(sizes: Any, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        RowResizer(*sizes, **options)
