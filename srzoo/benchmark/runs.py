@@ -24,8 +24,8 @@ from srzoo.device import to_channels_last
 from srzoo.image import Picture, write_picture
 from srzoo.metrics import psnr, ssim
 from srzoo.tta import SelfEnsemble
-from srzoo.upscaling.tiling import run_tiled
-from srzoo.upscaling.upscaler import DEFAULT_TILE, Tta
+from srzoo.upscaling.tiling import DEFAULT_TILE, run_tiled
+from srzoo.upscaling.upscaler import Tta
 from srzoo.weights import file_sha256
 
 WARM_UP_SIDE = 64
@@ -242,7 +242,8 @@ def run_image(model: SRModel, pair: Pair, unit: Unit, job: Job, target: Path | N
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
         samples = (sr.cpu().double().nan_to_num(0).clamp(0, 1) * 255).round().to(torch.uint8)  # as the protocol rounds
-        write_picture(Picture(samples.contiguous()), target)
+        pixels = samples[0].permute(1, 2, 0).numpy()
+        write_picture(Picture(pixels, "L" if pixels.shape[2] == 1 else "RGB"), target)
     return Row(
         model=unit.entry.label,
         set=unit.images.name,

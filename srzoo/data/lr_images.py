@@ -14,7 +14,7 @@ import torch
 
 from srzoo.data.folders import find_images
 from srzoo.files import replacing
-from srzoo.image import MAX_PIXELS, Picture, read_picture, to_pil
+from srzoo.image import BITS, MAX_PIXELS, Picture, inks_as_rgb, read_picture, to_pil
 from srzoo.resize import Border, imresize
 
 Layout = Literal["plain", "edsr-pytorch"]
@@ -164,13 +164,14 @@ def shrink_picture(picture: Picture, scale: int, border: Border = "symmetric") -
     Raises:
         ValueError: If it has 16 bits a channel, or is smaller than the scale.
     """
-    if picture.levels != 255:
-        raise ValueError("it has 16 bits a channel, and LR images have 8; convert it first")
-    height, width = picture.samples.shape[-2:]
+    if picture.dtype != "uint8":
+        raise ValueError(f"it has {BITS[picture.dtype]} bits a channel, and LR images have 8; convert it first")
+    height, width = picture.pixels.shape[:2]
     if min(height, width) < scale:
         raise ValueError(f"it has {width}x{height} pixels, fewer than scale {scale} needs")
-    hr = picture.samples[..., : height // scale * scale, : width // scale * scale]
-    return Picture(imresize(hr, scale=Fraction(1, scale), border=border))
+    hr = picture.pixels[: height // scale * scale, : width // scale * scale].transpose(2, 0, 1)
+    lr = imresize(torch.from_numpy(hr.copy())[None], scale=Fraction(1, scale), border=border)[0]
+    return Picture(lr.permute(1, 2, 0).numpy(), picture.mode)
 
 
 def downscale_images(
@@ -188,7 +189,7 @@ def downscale_images(
     """LR images of every HR image as PNG files, bit-equal to MATLAB's `imresize(HR, 1/scale, 'bicubic')`.
 
     Each HR image is decoded once for all scales, and cropped to a multiple of each of them. Grey files stay grey,
-    palettes become RGB, alpha stays. What cannot be done is told in the result, and the job goes on. Files are
+    palettes and inks become RGB, alpha stays. What cannot be done is told in the result, and the job goes on. Files are
     written whole or not at all, and those that exist are kept, so that a job that was killed can be started again.
 
     Args:
@@ -263,10 +264,13 @@ def _do(job: LRImages, border: Border, overwrite: bool, max_pixels: int) -> LRIm
     if not wanted:
         return replace(job, kept=kept)
     try:
-        picture = read_picture(job.hr, max_pixels)
+        picture = inks_as_rgb(read_picture(job.hr, max_pixels, upright=False))
     except (ValueError, OSError, MemoryError) as problem:
         return replace(job, kept=kept, error=str(problem) or f"{job.hr}: {type(problem).__name__}")
-    height, width = picture.samples.shape[-2:]
+    except ImportError:  # what it names would read the file, and not make 8 bits of it
+        told = f"{job.hr} has more than 8 bits a channel, and LR images have 8; convert it first"
+        return replace(job, kept=kept, error=told)
+    height, width = picture.pixels.shape[:2]
     problems = {scale: _make(picture, scale, job.outputs[scale], border) for scale in wanted}
     made = tuple(scale for scale in wanted if problems[scale] is None)
     cropped = tuple(scale for scale in made if width % scale or height % scale)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from srzoo.color import rgb_to_y
 from srzoo.data.folders import find_images
-from srzoo.image import read_picture
+from srzoo.image import BITS, inks_as_rgb, read_picture
 from srzoo.resize import imresize
 
 
@@ -52,12 +52,14 @@ def read_scored(path: str | Path) -> UInt8[Tensor, "c h w"]:
             are transparent: what lies behind them is no ground truth.
     """
     try:
-        picture = read_picture(path)
+        picture = inks_as_rgb(read_picture(path, upright=False))
     except PermissionError as error:
         raise ValueError(f"{path} cannot be read ({error})") from error
-    if picture.levels > 255:
-        raise ValueError(f"{path} has 16 bits a channel, and scores are of 8; convert it first")
-    samples = picture.samples[0]
+    except ImportError as error:  # what it names would read the file, and not make 8 bits of it
+        raise ValueError(f"{path} has more than 8 bits a channel, and scores are of 8; convert it first") from error
+    if picture.dtype != "uint8":
+        raise ValueError(f"{path} has {BITS[picture.dtype]} bits a channel, and scores are of 8; convert it first")
+    samples = torch.from_numpy(picture.pixels.transpose(2, 0, 1).copy())
     if len(samples) in (2, 4):
         if samples[-1].min() < 255:
             raise ValueError(f"{path} has transparent pixels, which cannot be scored; put it on a background first")
