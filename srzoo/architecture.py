@@ -33,6 +33,9 @@ class SRModel(nn.Module, ABC):
     """Image channels in and out."""
     size_multiple: int = 1
     """Height and width the network works on must divide by this; `forward` itself takes any size."""
+    half_modules: tuple[str, ...] = ()
+    """Submodules that may compute in bf16 or fp16 where precision is "auto": what is left, such as head, long skip and
+    last convolution, stays in float32."""
     name: str = ""
     """Registered name, set by `create_model`; empty for a model built by hand."""
     arguments: Mapping[str, Any]

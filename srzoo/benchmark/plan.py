@@ -19,7 +19,8 @@ from srzoo.device import pick_device
 from srzoo.distributed import World
 from srzoo.metrics import PROTOCOLS, Protocol
 from srzoo.tta import dihedral, flips
-from srzoo.upscaling.upscaler import DEFAULT_TILE, Tta
+from srzoo.upscaling.tiling import DEFAULT_TILE
+from srzoo.upscaling.upscaler import Tta
 from srzoo.version import __version__
 
 Made = TypeVar("Made")

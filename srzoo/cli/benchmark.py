@@ -23,7 +23,7 @@ from srzoo.cli.sigterm import sigterm_exits
 from srzoo.data.check import listed
 from srzoo.distributed import WorkerLost, World, joined_world, launched_rank
 from srzoo.files import replacing
-from srzoo.upscaling.upscaler import DEFAULT_TILE
+from srzoo.upscaling.tiling import DEFAULT_TILE
 
 LOGGER = logging.getLogger("srzoo")
 SECONDS_BETWEEN_LINES = 5.0

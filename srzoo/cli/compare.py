@@ -14,7 +14,7 @@ from srzoo.cli.plain import plain
 from srzoo.report import Comparison, Crop, ImageResult, compare
 from srzoo.report.comparison import NUM_CROPS
 from srzoo.report.embed import EMBED_PIXELS
-from srzoo.upscaling.upscaler import DEFAULT_TILE
+from srzoo.upscaling.tiling import DEFAULT_TILE
 
 DEFAULT_PAGE = "comparison.html"
 

@@ -28,6 +28,8 @@ class EDSR(SRModel):
         res_scale: Factor on each residual branch (section 3.3).
     """
 
+    half_modules = ("body", "upsample")
+
     def __init__(
         self, *, scale: int, channels: int = 3, width: int = 64, num_blocks: int = 16, res_scale: float = 1.0
     ) -> None:

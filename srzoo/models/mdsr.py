@@ -30,6 +30,8 @@ class MDSR(SRModel):
         num_blocks: Residual blocks of the shared body (B in the paper).
     """
 
+    half_modules = ("pre", "body", "upsample")
+
     def __init__(
         self, *, scales: Sequence[int] = (2, 3, 4), channels: int = 3, width: int = 64, num_blocks: int = 16
     ) -> None:

@@ -20,7 +20,8 @@ from srzoo.report.methods import BICUBIC, Method, Models, open_methods
 from srzoo.report.outputs import check_figure, check_page
 from srzoo.report.page import Page
 from srzoo.report.views import Entry, ImageResult, Views
-from srzoo.upscaling.upscaler import DEFAULT_TILE, Tta
+from srzoo.upscaling.tiling import DEFAULT_TILE
+from srzoo.upscaling.upscaler import Tta
 
 NUM_CROPS = 3
 

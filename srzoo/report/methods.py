@@ -12,7 +12,8 @@ from srzoo.architecture import SRModel
 from srzoo.models.bicubic import Bicubic
 from srzoo.registry import is_path, open_model
 from srzoo.upscaling import Upscaler
-from srzoo.upscaling.upscaler import DEFAULT_TILE, Tta
+from srzoo.upscaling.tiling import DEFAULT_TILE
+from srzoo.upscaling.upscaler import Tta
 
 LR, HR, BICUBIC = "LR", "HR", "bicubic"
 Models = str | Path | SRModel | Sequence[str | Path | SRModel] | Mapping[str, str | Path | SRModel]
@@ -29,11 +30,12 @@ class Method:
         """SR, rounded to 8 bits.
 
         Raises:
-            ValueError: If the model gives NaN, or takes other channels.
+            ValueError: If the model gives NaN, or takes other channels; the message begins with the label.
         """
-        sr = self.upscaler(lr.float() / 255)
-        if sr.isnan().any():
-            raise ValueError(f"{self.label} gives NaN in {int(sr.isnan().sum())} of {sr.numel()} values")
+        try:
+            sr = self.upscaler(lr.float() / 255)
+        except ValueError as error:
+            raise ValueError(f"{self.label}: {error}") from error
         return (sr * 255).round().byte().cpu()
 
 
@@ -72,7 +74,11 @@ def open_methods(
     for label in labelled:
         model = Bicubic(scale=scale) if label in plain else opened[label]
         ensemble: Tta = "none" if label in plain else tta
-        methods.append(Method(label, Upscaler(model, scale=scale, device=device, tta=ensemble, tile=tile)))
+        # float32, as in the benchmark: pictures and figures on a page are those of the tables
+        upscaler = Upscaler(
+            model, scale=scale, device=device, tta=ensemble, tile=tile, engine="torch", precision="fp32"
+        )
+        methods.append(Method(label, upscaler))
     return scale, methods
 
 

@@ -4,6 +4,7 @@ from srzoo.tta.ensemble import SelfEnsemble as SelfEnsemble
 from srzoo.tta.merges import Mean as Mean
 from srzoo.tta.merges import MeanAndSpread as MeanAndSpread
 from srzoo.tta.merges import Median as Median
+from srzoo.tta.merges import MedianAndSpread as MedianAndSpread
 from srzoo.tta.merges import Merge as Merge
 from srzoo.tta.merges import MergeName as MergeName
 from srzoo.tta.merges import make_merge as make_merge

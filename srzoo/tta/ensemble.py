@@ -72,15 +72,11 @@ class SelfEnsemble(SRModel):
         Raises:
             ValueError: As `forward`.
         """
-        both = MeanAndSpread()
-        median = make_merge(self.merge, len(self.ops)) if self.merge == "median" else None
+        both = make_merge(self.merge, len(self.ops), spread=True)
+        assert isinstance(both, MeanAndSpread)
         for op in self.ops:
-            sr = self._run(op, lr, scale)
-            both.add(sr)
-            if median is not None:
-                median.add(sr)
-            del sr
-        return (both if median is None else median).result(), both.spread()
+            both.add(self._run(op, lr, scale))
+        return both.result(), both.spread()
 
     def _run(self, op: Op, lr: Tensor, scale: int | None) -> Tensor:
         """The undone output of one op."""

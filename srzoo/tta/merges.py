@@ -177,8 +177,47 @@ class Median:
         return torch.cat([((a.to(exact) + b) / 2).to(dtype) for a, b in zip(first, last, strict=True)], dim=-2)
 
 
-def make_merge(name: MergeName, num_results: int) -> Merge:
-    """A fresh merge by its name.
+class MedianAndSpread(MeanAndSpread):
+    """The median, and the standard deviation around the mean: what `Median` holds and two results more.
+
+    Args:
+        num_results: How many will be added.
+
+    Raises:
+        ValueError: If `num_results` is below 1.
+
+    Examples:
+        >>> both = MedianAndSpread(3)
+        >>> for value in (1.0, 6.0, 2.0):
+        ...     both.add(torch.full((1, 3, 1, 1), value))
+        >>> both.result()[0, 0].item(), round(both.spread().item() ** 2, 4)
+        (2.0, 4.6667)
+    """
+
+    def __init__(self, num_results: int) -> None:
+        super().__init__()
+        self._median = Median(num_results)
+
+    def add(self, sr: Float[Tensor, "b c h w"]) -> None:
+        """Take one more result.
+
+        Raises:
+            ValueError: If `num_results` were taken.
+        """
+        self._median.add(sr)
+        super().add(sr)
+
+    def result(self) -> Float[Tensor, "b c h w"]:
+        """The median, in the results' dtype.
+
+        Raises:
+            ValueError: If fewer than `num_results` were taken.
+        """
+        return self._median.result()
+
+
+def make_merge(name: MergeName, num_results: int, *, spread: bool = False) -> Merge:
+    """A fresh merge by its name; with `spread` one that tells how far the results lie apart, too.
 
     Raises:
         ValueError: If the name is unknown or `num_results` is below 1.
@@ -189,7 +228,9 @@ def make_merge(name: MergeName, num_results: int) -> Merge:
     """
     if name not in get_args(MergeName):
         raise ValueError(f"merge is {name!r}; allowed are {', '.join(get_args(MergeName))}")
-    return Median(num_results) if name == "median" else Mean()
+    if name == "median":
+        return MedianAndSpread(num_results) if spread else Median(num_results)
+    return MeanAndSpread() if spread else Mean()
 
 
 SPREAD_STEPS = 32

@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+DEFAULT_TILE = 256
+"""Side of tiles in LR pixels where nothing else is known."""
+
 
 @dataclass(frozen=True)
 class Tile:

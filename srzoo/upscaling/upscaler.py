@@ -1,8 +1,11 @@
 """Upscale images of any kind with a model of the zoo."""
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -10,42 +13,87 @@ from PIL import Image
 from torch import Tensor
 
 from srzoo.architecture import SRModel
-from srzoo.color import rgb_to_grey
 from srzoo.device import pick_device, to_channels_last
-from srzoo.image import Picture, check_writable, from_pil, read_picture, to_pil, write_picture
-from srzoo.registry import open_model
+from srzoo.files import Writable
+from srzoo.image import (
+    MAX_PIXELS,
+    Header,
+    Picture,
+    PictureSource,
+    Source,
+    WriteOptions,
+    check_writable,
+    from_pil,
+    open_sink,
+    open_source,
+    to_pil,
+)
+from srzoo.image.reading import Readable
 from srzoo.resize import imresize
-from srzoo.tta import SelfEnsemble, dihedral, flips
-from srzoo.upscaling.tiling import run_tiled
+from srzoo.tta import Op
+from srzoo.tta.merges import MergeName
+from srzoo.upscaling.ahead import ahead, behind
+from srzoo.upscaling.arrays import upscale_array, upscale_tensor
+from srzoo.upscaling.building import build_executor
+from srzoo.upscaling.checks import Tta, check_options, check_own_ops, checked_model, checked_ops
+from srzoo.upscaling.engines import Precision
+from srzoo.upscaling.engines.choosing import EngineName
+from srzoo.upscaling.executor import Executor, Settings
+from srzoo.upscaling.halo_cost import tell_halo_cost
+from srzoo.upscaling.identity import identify_model, identify_op, identify_run
+from srzoo.upscaling.memory import budget, most
+from srzoo.upscaling.network import Network
+from srzoo.upscaling.pipeline import Progress, Rows, collect, upscale_rows, watched
+from srzoo.upscaling.result import Result, result_header
+from srzoo.upscaling.target import Sizes, Target
+from srzoo.version import __version__
 
-Tta = Literal["none", "flips", "x8"]
+LOGGER = logging.getLogger("srzoo")
 DEFAULT_MODEL = "edsr_baseline_x4"
-DEFAULT_TILE = 256
-Progress = Callable[[int, int], None]
-"""Called with (tiles done, tiles in all)."""
+SMALL = 1 << 17
+"""LR pixels below which engine "auto" is PyTorch: compiling for an image's size takes others longer than they save. It
+goes by size alone, so that results do not depend on what was upscaled before."""
 
 
 class Upscaler:
-    """A model ready to upscale many images.
+    """A model ready to upscale many images of any size; may be shared by threads, pickled, used in a `with` block.
+
+    Images are computed in strips of rows or in tiles whose results add up to that of the whole image, so memory
+    depends on the image's width at most.
 
     Args:
-        model: Model name (its weights are loaded), path of a weight file, or a model, which is moved to the
-            device and set to eval mode.
-        scale: Which of a multi-scale model's scales; None takes a single-scale model's own.
+        model: Model name (its weights are loaded), path of a weight file, or a model, which is itself moved to the
+            device, laid out channels last and set to eval mode, not a copy. Of a model that went through
+            `torch.compile` the original is taken.
+        scale: Which of a multi-scale model's scales; None takes a single-scale model's own, or the one that `size`
+            needs.
+        size: Size of every result, if it is not to be `scale` times the image's.
+        engine: "auto" (the fastest that is installed), "torch", "openvino" or "onnx".
+        precision: "auto" (bf16 or fp16 where it is fast and costs less than 0.01 dB), "fp32", "bf16" or "fp16".
         device: "auto" (cuda, mps, xpu, cpu: the first there is), or a torch device.
-        tta: "none", "flips" (mean of 4) or "x8" (mean of 8: EDSR+, about +0.1 dB at 8 times the time).
-        tile: Largest side of a tile in LR pixels. Tiles overlap by the model's receptive field, so the result
+        tta: "none", "flips" (mean of 4), "x8" (mean of 8: EDSR+, +0.05 to +0.08 dB on Set14 at 8 times the time), or
+            operations of your own, see `srzoo.tta`.
+        merge: "mean" or "median" of the operations' results.
+        tile: Side of tiles in LR pixels; None lets the planner choose, strips where the model allows it. The result
             does not depend on it.
+        memory: What the work may take, such as "2GB" or a number of bytes; None is 500 MB on a CPU, half of what is
+            free on a GPU.
+        halo: LR pixels that tiles see around them; None is the model's receptive field, with which tiles equal the
+            whole image. Less is faster, and shows at the borders of tiles.
+
+    The model's weights are read when it is first used at a scale; after changing them call `close`.
 
     Raises:
-        ValueError: If the model is unknown, has no weights, or does not offer the scale; if the device, the
-            ensemble or the tile size is not one there is.
+        ValueError: If the model is unknown, has no weights, or does not offer the scale; if an option is none of the
+            allowed ones, or the model cannot be computed in the precision asked for.
+        TypeError: If the model or an option is of the wrong kind.
+        ImportError: If the engine's package is not installed.
 
     Examples:
         ```python
-        upscaler = srzoo.Upscaler("edsr_baseline_x4", tta="x8")
-        for path in photos:
-            upscaler(path)
+        with srzoo.Upscaler("edsr_baseline_x4", tta="x8") as upscaler:
+            for path in upscaler.map(photos):
+                print(path)
         ```
     """
 
@@ -54,23 +102,85 @@ class Upscaler:
         model: str | Path | SRModel = DEFAULT_MODEL,
         *,
         scale: int | None = None,
+        size: Target | None = None,
+        engine: EngineName = "auto",
+        precision: Precision = "auto",
         device: str | torch.device = "auto",
-        tta: Tta = "none",
-        tile: int = DEFAULT_TILE,
+        tta: Tta | Sequence[Op] = "none",
+        merge: MergeName = "mean",
+        tile: int | None = None,
+        memory: str | int | None = None,
+        halo: int | None = None,
     ) -> None:
-        groups = {"none": None, "flips": flips, "x8": dihedral}
-        if tta not in groups:
-            raise ValueError(f"tta is {tta!r}; allowed are {', '.join(groups)}")
-        if tile < 1:
-            raise ValueError(f"tile is {tile}; it must be at least 1")
+        check_options(
+            scale=scale, size=size, tile=tile, halo=halo, device=device, engine=engine, precision=precision, merge=merge
+        )  # fmt: skip
+        ops = checked_ops(tta)
         self.device = pick_device(device)
-        network = open_model(model) if isinstance(model, str | Path) else model
-        self.scale = network.check_scale(scale)
-        self.tta = tta
-        self.tile = tile
-        make_ops = groups[tta]
-        network = to_channels_last(network, self.device).eval()
-        self.model = network if make_ops is None else SelfEnsemble(network, make_ops())
+        network = checked_model(model)
+        check_own_ops(ops, network.channels, self.device)
+        self.size = size
+        self.scale = None if size is not None and scale is None else network.check_scale(scale)
+        self.tta = tta if isinstance(tta, str) else "own"
+        self.merge: MergeName = merge
+        self.model = to_channels_last(network, self.device).eval()
+        self._arguments: dict[str, Any] = dict(
+            scale=scale, size=size, engine=engine, precision=precision, device=device, tta=tta, merge=merge,
+            tile=tile, memory=memory, halo=halo,
+        )  # fmt: skip
+        self._settings = Settings(ops, merge, tile, halo, budget(self.device, memory), most(self.device, memory))
+        self._executors: dict[tuple[int, bool], Executor] = {}
+        self._halo_notes: dict[int, str] = {}
+        self._lock = threading.RLock()
+        first = self._executor(self.scale or self.model.scales[0])
+        self.engine = first.engine.name
+        below = f"; torch for images below {SMALL / 1e6:.2f} megapixels"
+        below = below if engine == "auto" and self.engine != "torch" else ""
+        LOGGER.info("engine %s, %s%s", self.engine, first.precision, below)
+        if first.settings.halo is not None:
+            LOGGER.warning("%s", self._halo_note(first.network.scale))
+
+    @property
+    def precision(self) -> str:
+        """What is computed in, in words."""
+        return self._executor(self.scale or self.model.scales[0]).precision
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that pixels depend on, as plain JSON values: the same settings and image give the same result."""
+        scale = self.scale or self.model.scales[0]
+        executor = self._executor(scale)
+        own = [identify_op(op, self.model.channels, self.device) for op in self._settings.ops]
+        return {
+            "srzoo": __version__,
+            **identify_model(self.model, self.device),
+            "scale": self.scale,
+            "size": None if self.size is None else str(self.size),
+            "tta": self.tta if self.tta != "own" else own,
+            "merge": self.merge if self.tta != "none" else None,
+            **identify_run(executor, executor if self.engine == "torch" else self._executor(scale, 1), SMALL),
+        }
+
+    def _executor(self, scale: int, pixels: int | None = None) -> Executor:
+        """What runs the model at a scale, for images of so many LR pixels."""
+        engine, precision = self._arguments["engine"], self._arguments["precision"]
+        is_small = pixels is not None and pixels < SMALL and engine == "auto"
+        with self._lock:
+            if (scale, is_small) not in self._executors:
+                engine = "torch" if is_small else engine
+                self._executors[scale, is_small] = build_executor(
+                    self.model, scale, engine, precision, self.device, self._settings
+                )
+            return self._executors[scale, is_small]
+
+    def _halo_note(self, scale: int) -> str | None:
+        """What the lowered halo costs at a scale; None if it is not lower than the model's."""
+        halo = self._executor(scale).settings.halo
+        if halo is not None and scale not in self._halo_notes:
+            self._halo_notes[scale] = tell_halo_cost(Network(self.model, scale), halo, self.device)
+        return self._halo_notes.get(scale)
+
+    # -- images ---------------------------------------------------------------------------------------------------
 
     @overload
     def __call__(
@@ -87,13 +197,15 @@ class Upscaler:
         """The image upscaled, as the same kind of thing.
 
         A path is read, and the path of the file written is returned: `output`, or `photo_x4.png` beside
-        `photo.png`. Colour goes through the model (grey as three equal channels, and back), alpha through bicubic.
+        `photo.png`. Grey goes through an RGB model as three equal channels, and back; images with alpha go through
+        composed over black and over white.
 
         Args:
-            image: Path, PIL image, numpy array (h w or h w c; uint8, or float in [0, 1]), or tensor (c h w or
-                b c h w; uint8, or float in [0, 1]).
+            image: Path, PIL image (taken as it stands: its EXIF orientation goes with it), numpy array (h w or h w c;
+                uint8, uint16, or float in [0, 1]), or tensor (c h w or b c h w; uint8, or float in [0, 1]). Floats up
+                to 1/16 outside are clipped, others refused.
             output: Where to write, for paths only.
-            progress: Called with (tiles done, tiles in all).
+            progress: Called with (pixels of the result done, pixels in all).
 
         Raises:
             FileNotFoundError: If the path, or the folder of `output`, does not exist.
@@ -104,104 +216,184 @@ class Upscaler:
         if output is not None and not isinstance(image, str | Path):
             raise TypeError("output is for images given as a path; save the returned image yourself")
         if isinstance(image, str | Path):
-            target = check_writable(output if output is not None else self.output_path(image))
-            picture = read_picture(image)
-            check_writable(target, picture.mode)
-            return write_picture(self.picture(picture, progress), target)
+            target = Path(output if output is not None else self.output_path(image))
+            self.file(image, target, progress=progress)
+            return target
         if isinstance(image, Image.Image):
             return to_pil(self.picture(from_pil(image), progress))
         if isinstance(image, np.ndarray):
-            return self._array(image, progress)
+            return upscale_array(image, self, progress)
         if isinstance(image, Tensor):
-            return self._tensor(image, progress)
+            return upscale_tensor(image, self, progress)
         raise TypeError(f"image is a {type(image).__name__}; give a path, PIL image, numpy array or tensor")
 
+    def map(self, images: Iterable[Any]) -> Generator[Any]:
+        """The images upscaled, in their order, one at a time as they are asked for.
+
+        The iterable is read in a thread, one or two items ahead; closing the generator waits for the item being read.
+
+        Args:
+            images: Of any kind that a call takes; kinds may be mixed.
+
+        Raises:
+            Exception: What a call raises, at the image that raised it.
+        """
+        with closing(ahead(images)) as coming:
+            for image in coming:
+                yield self(image)
+
     def output_path(self, path: str | Path) -> Path:
-        """Where the result of a file goes by default: `photo.jpg` -> `photo_x4.png`, lossless."""
+        """Where the result of a file goes by default: `photo.jpg` -> `photo_x4.png`, lossless.
+
+        TIFF for what PNG cannot hold (CMYK, floating point) is chosen by `srzoo upscale`; here PNG is refused then.
+        """
         path = Path(path)
-        return path.with_name(f"{path.stem}_x{self.scale}.png")
+        return path.with_name(f"{path.stem}_{self.word}.png")
+
+    @property
+    def word(self) -> str:
+        """How much larger results are, in a word, such as "x4" or "1920x1080"."""
+        return f"x{self.scale}" if self.size is None else self.size.word
+
+    def file(
+        self,
+        source: str | Path | Readable,
+        target: str | Path | Writable,
+        *,
+        format: str | None = None,
+        options: WriteOptions | None = None,
+        size: Target | None = None,
+        strip: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        uncertainty: str | Path | None = None,
+        progress: Progress | None = None,
+        before_place: Callable[[Path], None] | None = None,
+    ) -> Result:
+        """Upscale a file to a file, in memory that does not grow with the image's height.
+
+        Args:
+            source: Path or binary stream.
+            target: Path, whose suffix is the format, or binary stream.
+            format: Of a stream, such as "png".
+            options: How the file is written.
+            size: Size of the result, if it is not that of the upscaler.
+            strip: Leave metadata out, but for the colour profile and resolution.
+            max_pixels: Refuse larger images before decoding them.
+            uncertainty: Where to write a map of how far the passes of the ensemble lie apart.
+            progress: Called with (pixels of the result done, pixels in all).
+            before_place: Called with the finished file before it takes its place.
+
+        Raises:
+            FileNotFoundError, PermissionError: If the file is not there or a folder cannot be written to.
+            ValueError: If it is no readable image, the model cannot take it, the target's format cannot hold it, or
+                the map is asked for without an ensemble.
+        """
+        if uncertainty is not None and not self._settings.ops:
+            raise ValueError("uncertainty is how far the passes of an ensemble differ; give tta, such as 'x8'")
+        paths = [path for path in (target, uncertainty) if isinstance(path, str | Path)]
+        for path in paths:
+            check_writable(path)
+        if len({Path(path).resolve() for path in paths}) < len(paths):
+            raise ValueError(f"the result and its uncertainty are both to be written to {target}; give two names")
+        notes: list[str] = []
+        options = options or WriteOptions()
+        with ExitStack() as stack:
+            picture = stack.enter_context(open_source(source, max_pixels))
+            sizes = self._sizes(picture.header, size, notes)
+            header = result_header(picture.header, sizes, strip=strip)
+            sink = stack.enter_context(open_sink(target, header, options, format=format, before_place=before_place))
+            drawn = None
+            if uncertainty is not None:
+                plain = Header(header.width, header.height, "L", "uint8")
+                drawn = stack.enter_context(open_sink(uncertainty, plain))
+
+            def write(rows: Rows) -> None:
+                sink.write(rows.pixels)
+                if drawn is not None and rows.spread is not None:
+                    drawn.write(rows.spread)
+
+            stream = self._rows(picture, sizes, uncertainty is not None, notes, progress)
+            with behind(write) as hand, closing(stream):
+                for rows in stream:
+                    hand(rows)
+            told = (*picture.notes, *notes, *sink.notes)
+            ran = self._executor(sizes.scale, picture.header.width * picture.header.height)
+        kept = header.mode, header.dtype, tuple(dict.fromkeys(told))
+        return Result(header.width, header.height, *kept, ran.engine.name, ran.precision)
 
     def picture(self, picture: Picture, progress: Progress | None = None) -> Picture:
-        """A `Picture` upscaled: colour by the model, alpha by bicubic."""
-        samples = self._upscale(picture.samples, picture.levels, progress)
-        return Picture(samples, picture.levels, picture.info)
+        """A `Picture` upscaled, with its metadata."""
+        sizes = self._sizes(picture.header, None, None)
+        header = result_header(picture.header, sizes)
+        pixels = np.empty((header.height, header.width, header.channels), header.dtype)
+        done = 0
+        with closing(self._rows(PictureSource(picture), sizes, False, None, progress)) as stream:
+            for rows in stream:
+                pixels[done : done + len(rows.pixels)] = rows.pixels
+                done += len(rows.pixels)
+        return Picture(pixels, header.mode, header.metadata)
 
-    def _array(self, image: np.ndarray, progress: Progress | None) -> np.ndarray:
-        if image.ndim not in (2, 3) or 0 in image.shape:
-            raise ValueError(f"array of shape {image.shape}; give h w or h w c, with at least one pixel")
-        image_hwc = image.reshape(*image.shape[:2], -1).copy()  # read-only or flipped arrays cannot be shared
-        tensor = torch.from_numpy(image_hwc).permute(2, 0, 1)
-        out = self._tensor(tensor, progress).permute(1, 2, 0).cpu().numpy()
-        return out.reshape(*out.shape[:2]) if image.ndim == 2 else out
+    def _sizes(self, header: Header, size: Target | None, notes: list[str] | None) -> Sizes:
+        """The model's scale, and the size of the result; what there is to say goes to the notes, else to the log."""
+        target = size or self.size
+        if target is None:
+            scale = self.model.check_scale(self.scale)
+            return Sizes(scale, header.width * scale, header.height * scale)
+        scales = self.model.scales if self.scale is None else (self.scale,)
+        told = target.notes(header.width, header.height, scales)
+        if notes is not None:
+            notes += told
+        for note in told if notes is None else ():
+            LOGGER.info("%s", note)
+        return target.resolve(header.width, header.height, scales)
 
-    def _tensor(self, image: Tensor, progress: Progress | None) -> Tensor:
-        if image.ndim not in (3, 4) or 0 in image.shape:
-            raise ValueError(f"tensor of shape {tuple(image.shape)}; give c h w or b c h w, with at least one pixel")
-        if image.dtype != torch.uint8 and not image.is_floating_point():
-            raise ValueError(f"image of dtype {image.dtype}; give uint8, or floating point in [0, 1]")
-        is_bytes = image.dtype == torch.uint8
-        batch = image if image.ndim == 4 else image[None]
-        if not is_bytes and batch.max() > 2:  # a little overshoot is fine
-            raise ValueError(f"the image runs up to {batch.max():g}; floating-point images are in [0, 1]")
-        sr = self._upscale(batch, 255 if is_bytes else None, progress)
-        return sr if image.ndim == 4 else sr[0]
+    def _rows(
+        self, source: Source, sizes: Sizes, spread: bool, notes: list[str] | None, progress: Progress | None
+    ) -> Generator[Rows]:
+        """Rows of the result of a picture; other threads wait until the generator is done, or closed."""
+        total = sizes.width * sizes.height
+        done = 0
+        size = sizes.width, sizes.height
+        with self._lock, ExitStack() as stack:
+            executor = self._executor(sizes.scale, source.header.width * source.header.height)
+            halo_note = self._halo_note(sizes.scale)
+            if notes is not None and halo_note is not None:
+                notes.append(halo_note)
+            stream = stack.enter_context(closing(upscale_rows(executor, source, size, spread=spread, notes=notes)))
+            for rows in stream:
+                yield rows
+                done += rows.pixels.shape[0] * rows.pixels.shape[1]
+                if progress:
+                    progress(done, total)
 
-    @torch.inference_mode()
-    def _upscale(self, x: Tensor, levels: int | None, progress: Progress | None) -> Tensor:
-        """Images b c h w, larger, of the same dtype: integers from 0 to `levels`, or floats in [0, 1] if None.
+    @torch.no_grad()
+    def _run(self, batch: Tensor, progress: Progress | None) -> Tensor:
+        """Images of as many channels as the model's, in floating point: the result, not clamped."""
+        height, width = batch.shape[-2:]
+        sizes = self._sizes(Header(width, height, "RGB", "uint8"), None, None)
+        with self._lock:
+            executor = self._executor(sizes.scale, height * width * batch.shape[0])
+            blocks = executor.stream(lambda top, bottom: batch[..., top:bottom, :], height, width, batch.shape[0])
+            sr = collect(watched(blocks, sizes, height, progress))
+        if self.size is not None and (sizes.height, sizes.width) != tuple(sr.shape[-2:]):
+            sr = imresize(sr, size=(sizes.height, sizes.width))
+        return sr
 
-        The last of two or four channels is alpha, unless the model takes as many: it goes through bicubic.
-        """
-        channels, wanted = x.shape[1], self.model.channels
-        if channels in (2, 4) and channels != wanted:
-            color = self._upscale(x[:, :-1], levels, progress)
-            alpha = imresize(x[:, -1:].float(), scale=self.scale).clamp(0, levels or 1)
-            return torch.cat([color, (alpha.round() if levels else alpha).to(x.dtype)], dim=1)
-        through_rgb = channels == 1 and wanted == 3  # grey as three equal channels
-        if channels != wanted and not through_rgb:
-            raise ValueError(f"the image has {channels} channels, the model takes {wanted}")
-        dtype = next((p.dtype for p in self.model.parameters()), torch.float32)  # half and double models, too
-        exact = torch.promote_types(dtype, torch.float32)
+    # -- life -----------------------------------------------------------------------------------------------------
 
-        def run(window: Tensor) -> Tensor:
-            window = (window.to(self.device).to(exact) / (levels or 1)).to(dtype)
-            window = window.expand(-1, wanted, -1, -1).contiguous(memory_format=torch.channels_last)
-            sr = self.model(window, self.scale).to(exact)
-            sr = (rgb_to_grey(sr) if through_rgb else sr).clamp(0, 1)
-            return (sr * levels).round().to(x.dtype) if levels else sr.to(x.dtype)
+    def close(self) -> None:
+        """Let go of what was compiled; the upscaler can go on being used, and compiles anew then."""
+        with self._lock:
+            self._executors.clear()
 
-        halo = self.model.halo(self.scale)
-        return run_tiled(run, x, scale=self.scale, tile=self.tile, halo=halo, progress=progress)
+    def __enter__(self) -> "Upscaler":
+        return self
 
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
-@overload
-def upscale(image: str | Path, model: str | SRModel = ..., **options: Any) -> Path: ...
-@overload
-def upscale(image: Image.Image, model: str | SRModel = ..., **options: Any) -> Image.Image: ...
-@overload
-def upscale(image: np.ndarray, model: str | SRModel = ..., **options: Any) -> np.ndarray: ...
-@overload
-def upscale(image: Tensor, model: str | SRModel = ..., **options: Any) -> Tensor: ...
+    def __getstate__(self) -> dict[str, Any]:
+        return {"model": self.model, "arguments": self._arguments}
 
-
-def upscale(
-    image: Any, model: str | SRModel = DEFAULT_MODEL, *, output: str | Path | None = None, **options: Any
-) -> Any:
-    """An image upscaled, as the same kind of thing: `Upscaler(model, **options)(image, output=output)`.
-
-    Args:
-        image: Path, PIL image, numpy array or tensor, see `Upscaler`.
-        model: Model name or model.
-        output: Where to write, for paths only.
-        **options: `scale`, `device`, `tta`, `tile`, as `Upscaler` takes them.
-
-    Raises:
-        FileNotFoundError, PermissionError, ValueError, TypeError: As `Upscaler` does.
-
-    Examples:
-        >>> import numpy as np
-        >>> upscale(np.zeros((4, 6, 3), np.uint8), "bicubic_x2").shape
-        (8, 12, 3)
-    """
-    upscaler: Any = Upscaler(model, **options)
-    return upscaler(image, **({} if output is None else {"output": output}))
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Upscaler.__init__(self, state["model"], **state["arguments"])

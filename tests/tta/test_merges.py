@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import srzoo.tta.merges
-from srzoo.tta import Mean, MeanAndSpread, Median, Merge, MergeName, make_merge, spread_to_image
+from srzoo.tta import Mean, MeanAndSpread, Median, MedianAndSpread, Merge, MergeName, make_merge, spread_to_image
 
 
 def results(num: int, dtype: torch.dtype = torch.float64, channels: int = 3) -> torch.Tensor:
@@ -131,3 +131,17 @@ def test_the_drawn_spread_is_32_grey_levels_an_8_bit_level(dtype: torch.dtype) -
     drawn = spread_to_image((levels / 255).to(dtype).view(1, 1, 3, 3))
     expected = torch.tensor([0, 8, 32, 128, 240, 255, 255, 255, 255], dtype=torch.uint8).view(1, 1, 3, 3)
     assert (drawn.int() - expected.int()).abs().max() <= (dtype == torch.bfloat16)
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 8])
+def test_median_and_spread_are_those_of_each_alone(number: int) -> None:
+    results = [torch.rand(2, 3, 5, 4, generator=torch.Generator().manual_seed(i)) for i in range(number)]
+    both = make_merge("median", number, spread=True)
+    alone, spread = make_merge("median", number), make_merge("mean", number, spread=True)
+    assert isinstance(both, MedianAndSpread)
+    assert isinstance(spread, MeanAndSpread)
+    for result in results:
+        for merge in (both, alone, spread):
+            merge.add(result)
+    assert torch.equal(both.result(), alone.result())
+    assert torch.equal(both.spread(), spread.spread())

@@ -1,4 +1,6 @@
+from copy import deepcopy
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -7,8 +9,18 @@ from PIL import Image
 
 import srzoo
 from srzoo.resize import imresize
-from srzoo.tta import SelfEnsemble, dihedral, flips
-from srzoo.upscaling import Upscaler, upscale
+from srzoo.tta import FLIP_WIDTH, Op, SelfEnsemble, dihedral, flips
+from srzoo.upscaling import Target
+
+EXACT: dict[str, Any] = dict(engine="torch", precision="fp32", device="cpu")
+
+
+def upscale(image: Any, model: Any, **options: Any) -> Any:
+    return srzoo.upscale(image, model, **{**EXACT, **options})
+
+
+def Upscaler(model: Any, **options: Any) -> srzoo.Upscaler:  # noqa: N802
+    return srzoo.Upscaler(model, **{**EXACT, **options})
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -93,19 +105,33 @@ def test_read_only_and_turned_arrays_are_taken() -> None:
     np.testing.assert_array_equal(upscale(turned, model), expected)
 
 
-def test_alpha_is_bicubic_and_colour_does_not_see_it(tmp_path: Path) -> None:
+def test_colour_under_a_constant_alpha_goes_through_alone(tmp_path: Path) -> None:
     image, model = noise(5, 7, 4), tiny()
-    expected = imresize(torch.from_numpy(image[..., 3] / 255), scale=2).clamp(0, 1).numpy() * 255
+    image[..., 3] = 77
     Image.fromarray(image).save(tmp_path / "photo.png")
     outputs = [
         upscale(image, model),
         np.asarray(upscale(Image.fromarray(image), model)),
         np.asarray(Image.open(upscale(tmp_path / "photo.png", model))),
         upscale(torch.from_numpy(image).permute(2, 0, 1), model).permute(1, 2, 0).numpy(),
+        (upscale(image / 255, model) * 255).round().astype(np.uint8),
     ]
     for out in outputs:
         assert_close_bytes(out[..., :3], upscale(image[..., :3], model))
-        assert np.abs(out[..., 3] - expected).max() < 0.51
+        assert (out[..., 3] == 77).all()
+
+
+def test_every_kind_of_image_with_alpha_gives_the_same(tmp_path: Path) -> None:
+    image, model = noise(6, 8, 4), tiny()
+    image[:, :4, 3] = 0
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    expected = upscale(image, model)
+    assert (expected[:, :2] == 0).all()
+    assert_close_bytes(np.asarray(upscale(Image.fromarray(image), model)), expected)
+    assert_close_bytes(np.asarray(Image.open(upscale(tmp_path / "photo.png", model))), expected)
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None].expand(2, -1, -1, -1)
+    for out in upscale(batch, model):
+        assert_close_bytes(out.permute(1, 2, 0).numpy(), expected)
 
 
 def test_a_model_of_four_channels_takes_the_fourth() -> None:
@@ -175,28 +201,84 @@ def test_a_path_is_written_beside_or_where_told(tmp_path: Path) -> None:
     for name in ("holiday.photo_x2.png", "big.tif"):
         with Image.open(tmp_path / name) as file:
             assert file.size == (14, 10)
-            assert round(file.info["dpi"][0]) == 300
+            assert round(file.info["dpi"][0]) == 600  # the printed size stays
     assert source.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_the_target_is_checked_before_any_work(tmp_path: Path) -> None:
-    model, ran = tiny(), []
-    model.register_forward_hook(lambda *_: ran.append(1))
+    upscaler, ran = Upscaler("bicubic_x2"), []
+    upscaler.model.register_forward_hook(lambda *_: ran.append(1))
     Image.fromarray(noise(5, 7, 3)).save(tmp_path / "photo.png")
     with pytest.raises(FileNotFoundError, match=r"output folder .* does not exist"):
-        upscale(tmp_path / "photo.png", model, output=tmp_path / "absent" / "photo.png")
+        upscaler(tmp_path / "photo.png", output=tmp_path / "absent" / "photo.png")
     with pytest.raises(ValueError, match="no suffix of an image format"):
-        upscale(tmp_path / "photo.png", model, output=tmp_path / "photo.txt")
+        upscaler(tmp_path / "photo.png", output=tmp_path / "photo.txt")
     with pytest.raises(FileNotFoundError, match=r"absent\.png does not exist"):
-        upscale(tmp_path / "absent.png", model)
+        upscaler(tmp_path / "absent.png")
     assert not ran
 
 
-def test_progress_is_told() -> None:
-    seen = []
-    Upscaler("bicubic_x2", tile=4)(noise(5, 7, 3), progress=lambda done, of: seen.append((done, of)))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+@pytest.mark.parametrize("size", [None, Target(size=(20, 9)), Target(scale=2.5)])
+@pytest.mark.parametrize("kind", ["array", "tensor", "picture", "alpha", "deep", "file"])
+def test_progress_rises_to_all_pixels(kind: str, size: Target | None, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    image = noise(7, 9, 4 if kind == "alpha" else 3)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    given = {
+        "tensor": torch.from_numpy(image).permute(2, 0, 1)[None].repeat(2, 1, 1, 1),
+        "picture": Image.fromarray(image),
+        "alpha": torch.from_numpy(image).permute(2, 0, 1)[None].repeat(2, 1, 1, 1),
+        "deep": image.astype(np.uint16),
+        "file": tmp_path / "photo.png",
+    }.get(kind, image)
+    Upscaler("bicubic_x2", tile=3, size=size)(given, progress=lambda done, of: seen.append((done, of)))
+    assert len({total for _, total in seen}) == 1
+    done = [done for done, _ in seen]
+    assert done == sorted(set(done))
+    assert len(seen) > 1
+    assert done[-1] == seen[0][1]
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [(Target(size=(20, 9)), (9, 20)), (Target(long_edge=27), (21, 27)), (Target(scale=2.5), (18, 23))],
+)
+def test_every_kind_of_image_is_brought_to_a_size(target: Target, expected: tuple[int, int], tmp_path: Path) -> None:
+    image, model = noise(7, 9, 3), tiny("mdsr_baseline")
+    upscaler = Upscaler(model, size=target)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    scale = target.resolve(9, 7, model.scales).scale
+    with torch.no_grad():
+        sr = model(torch.from_numpy(image).permute(2, 0, 1)[None] / 255, scale)
+    wanted = (imresize(sr, size=expected)[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy().astype(np.uint8)
+    assert_close_bytes(upscaler(image), wanted)
+    assert_close_bytes(np.asarray(upscaler(Image.fromarray(image))), wanted)
+    assert_close_bytes(upscaler(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).numpy(), wanted)
+    assert upscaler(image.astype(np.uint16) * 257).shape == (*expected, 3)
+    written = upscaler(tmp_path / "photo.png")
+    assert written.name == f"photo_{target.word}.png"
+    assert_close_bytes(np.asarray(Image.open(written)), wanted)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4)])
+def test_16_bit_arrays_keep_their_depth(shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).integers(0, 65536, shape, dtype=np.uint16)
+    out = upscale(image, "bicubic_x2")
+    assert out.dtype == np.uint16
+    assert out.shape == (10, 14, *shape[2:])
+    if len(shape) == 2 or shape[2] in (1, 3):
+        expected = imresize(torch.from_numpy(image.reshape(5, 7, -1) / 65535).permute(2, 0, 1), scale=2)
+        levels = (expected.clamp(0, 1) * 65535).round().permute(1, 2, 0).numpy().reshape(out.shape)
+        assert np.abs(out - levels).max() <= 1
+    np.testing.assert_array_equal(upscale(image.astype(">u2"), "bicubic_x2"), out)
+
+
+def test_results_are_ordinary_tensors() -> None:
+    for image in (torch.rand(3, 4, 4), torch.rand(2, 4, 4, 4), torch.rand(1, 1, 4, 4)):
+        out = upscale(image, tiny())
+        assert not out.is_inference()
+        out += 1
 
 
 def test_no_gradients_are_kept_and_the_model_is_in_eval_mode() -> None:
@@ -247,19 +329,96 @@ def test_a_model_without_weights_says_which_have_some() -> None:
         (np.zeros((1, 4, 4, 3), np.uint8), ValueError, r"array of shape \(1, 4, 4, 3\)"),
         (np.zeros((4, 4, 5), np.uint8), ValueError, "the image has 5 channels, the model takes 3"),
         (np.zeros((4, 4), np.int32), ValueError, "image of dtype torch.int32"),
+        (np.zeros((4, 4), np.complex64), ValueError, "image of dtype"),
+        (np.zeros((4, 4, 5), np.uint16), ValueError, "the image has 5 channels"),
+        (np.full((4, 4), np.nan), ValueError, "not finite"),
+        (np.full((4, 4), "a"), ValueError, "image of dtype <U1"),
         (np.zeros((4, 4), bool), ValueError, "image of dtype torch.bool"),
-        (np.full((4, 4), 200.0), ValueError, r"runs up to 200; .* in \[0, 1\]"),
+        (np.full((4, 4), 200.0), ValueError, r"runs from 200 to 200; .* in \[0, 1\]"),
+        (np.full((4, 4), -0.5), ValueError, "runs from -0.5 to -0.5"),
+        (np.full((4, 4), 1.2), ValueError, "runs from 1.2 to 1.2"),
+        (np.full((4, 4, 4), -np.inf), ValueError, "not finite"),
+        (torch.full((3, 4, 4), float("nan")), ValueError, "not finite"),
+        (torch.zeros(3, 4, 4).to_sparse(), ValueError, "layout torch.sparse_coo; give a dense one"),
         (torch.zeros(4, 4), ValueError, r"tensor of shape \(4, 4\)"),
         (torch.zeros(3, 4, 0), ValueError, r"tensor of shape \(3, 4, 0\)"),
         ([[1, 2], [3, 4]], TypeError, "image is a list"),
         (None, TypeError, "image is a NoneType"),
-        (Image.new("F", (4, 4)), ValueError, "images of mode F"),
+        (Image.new("F", (4, 4), 200.0), ValueError, "200"),
+        (Image.new("RGB", (0, 4)), ValueError, "no pixels"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_cannot_be_upscaled_is_told(image: object, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         upscale(image, "bicubic_x2")
+
+
+def test_a_little_overshoot_is_clipped_as_in_files() -> None:
+    image = torch.rand(3, 5, 7)
+    image[0, 2, 3], image[1, 1, 1] = 1.03, -0.03
+    for kind in (image, image.permute(1, 2, 0).numpy(), torch.cat([image, image[:1]])):
+        clipped = kind.clip(0, 1)
+        assert (upscale(kind, "bicubic_x2") == upscale(clipped, "bicubic_x2")).all()
+
+
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"tta": None}, "tta is None; allowed are none, flips, x8, or a sequence of operations"),
+        ({"tta": 3}, "tta is 3; allowed"),
+        ({"tta": [1]}, r"tta is \[1\]; allowed"),
+        ({"tta": FLIP_WIDTH}, "tta is the one operation 'flip width'; give a sequence"),
+        ({"tta": [Op("lost", cast(Any, lambda x: None), lambda x: x)]}, "do of operation 'lost' gives a NoneType"),
+        ({"tile": "64"}, "tile is '64'; give a whole number"),
+        ({"tile": 2.5}, r"tile is 2\.5; give a whole number"),
+        ({"tile": True}, "tile is True; give a whole number"),
+        ({"halo": "3"}, "halo is '3'; give a whole number"),
+        ({"halo": 1.5}, r"halo is 1\.5; give a whole number"),
+        ({"size": "800x600"}, r"size is '800x600'; give a Target, such as Target\(size=\(800, 600\)\)"),
+        ({"size": (3, 4)}, r"size is \(3, 4\); give a Target"),
+        ({"size": 300}, "size is 300; give a Target"),
+        ({"scale": 2.0}, r"scale is 2\.0; give a whole number"),
+        ({"scale": "2"}, "scale is '2'; give a whole number"),
+        ({"device": None}, "device is None; give 'auto'"),
+        ({"model": None}, "model is a NoneType; give a model's name"),
+        ({"model": torch.nn.Conv2d(3, 3, 3)}, "model is a Conv2d; give a model's name"),
+        ({"model": torch.nn.DataParallel(tiny())}, r"model is a DataParallel; give what it wraps, model\.module"),
+        ({"model": type(tiny())}, r"model is the class EDSR; give a model, such as EDSR\(\.\.\.\)"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_options_of_the_wrong_kind_are_refused_in_one_line(options: dict, text: str) -> None:
+    with pytest.raises(TypeError, match=text) as caught:
+        Upscaler(**{"model": "bicubic_x2", **options})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("as_users_call")
+def test_what_a_compiled_model_was_compiled_from_is_taken() -> None:
+    model = tiny()
+    assert Upscaler(torch.compile(model, backend="eager")).model is model
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_a_precision_that_cannot_be_had_is_refused(precision: Any) -> None:
+    if precision != "fp32":
+        with pytest.raises(ValueError, match=f"precision {precision} cannot be had: it calls index_select"):
+            Upscaler("bicubic_x2", precision=precision)
+        assert Upscaler("bicubic_x2", precision="auto").precision == "fp32"
+    with pytest.raises(ValueError, match=f"precision {precision} cannot be had: the model's weights are float64"):
+        Upscaler(tiny().double(), precision=precision)
+
+
+def test_float32_asked_of_a_half_model_that_is_run_as_it_is_is_float32() -> None:
+    model = srzoo.create_model("srcnn_x2", width=4).eval().bfloat16()
+    upscaler, lr = Upscaler(model), torch.rand(1, 3, 8, 8)
+    assert upscaler.precision == "fp32"
+    assert Upscaler(model, precision="auto").precision == Upscaler(model, precision="bf16").precision == "bf16"
+    with torch.no_grad():
+        torch.testing.assert_close(upscaler(lr), deepcopy(model).float()(lr).clamp(0, 1))
+    assert next(model.parameters()).dtype == torch.bfloat16
 
 
 def test_output_is_for_paths_only(tmp_path: Path) -> None:
