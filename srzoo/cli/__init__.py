@@ -11,7 +11,11 @@ from typing import NoReturn
 from srzoo.cli.plain import plain_lines
 from srzoo.version import __version__
 
-LIGHTER = {"train": "a smaller --batch-size or --patch-size", "downscale": "--workers 1"}
+LIGHTER = {
+    "train": "a smaller --batch-size or --patch-size",
+    "downscale": "--workers 1",
+    "upscale": "a smaller --memory",
+}
 """Subcommand -> what takes less memory; for the others it is `--tile`."""
 
 
@@ -65,15 +69,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler.addFilter(lambda record: record.name == "srzoo" or record.levelno >= logging.WARNING)
     handler.setFormatter(_Plain("srzoo: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    args = build_parser().parse_args(argv)
+    try:
+        parser = build_parser()  # which loads most of srzoo: Ctrl+C may come in already
+    except KeyboardInterrupt:
+        return _interrupted()
+    args = parser.parse_args(argv)
     try:
         return args.run(args)
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
-        sys.stderr.write("srzoo: interrupted\n")
-        return 130
+        return _interrupted()
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         is_memory = isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError) and "memory" in str(error).lower()
@@ -84,3 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; there is not enough memory, try {LIGHTER.get(command, '--tile')}" if is_memory else ""
         sys.stderr.write(f"srzoo: {plain_lines(str(error)) or type(error).__name__}{hint}\n")
         return 2
+
+
+def _interrupted() -> int:
+    sys.stderr.write("srzoo: interrupted\n")
+    return 130
