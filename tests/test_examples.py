@@ -1,5 +1,6 @@
 """Every example runs, at toy size."""
 
+import os
 import re
 import runpy
 import subprocess
@@ -96,6 +97,36 @@ def test_own_network_is_registered_and_keeps_the_contract() -> None:
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "(24, 32, 3) -> (48, 64, 3)" in out
     assert "the contract holds" in out
+
+
+@pytest.mark.slow
+def test_upscale_with_ray_makes_what_is_missing_and_tells_what_fails(photo_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason='Ray is not installed: pip install "srzoo[ray]"')
+    (photo_folder / "deep").mkdir()
+    (photo_folder / "photo1.png").rename(photo_folder / "deep/photo1.png")
+    (photo_folder / "photo2.png").write_bytes(b"no image")
+    arguments = [photo_folder, tmp_path / "results", "--model", "bicubic_x2", "--workers", "1"]
+    # In a process of its own: warnings are errors in this one, and Ray's start would stay.
+    command = [sys.executable, EXAMPLES / "upscale_with_ray.py", *arguments]
+    quiet = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # nothing into the home folder
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=quiet)
+    assert done.returncode == 1, done.stderr
+    assert "5 made, 0 there already, 1 failed" in done.stdout
+    assert re.search(r"photo2\.png -> failed: .*photo2\.png", done.stdout)
+    with Image.open(photo_folder / "deep/photo1.png") as lr:
+        with Image.open(tmp_path / "results/deep/photo1.png.png") as sr:
+            assert sr.size == (2 * lr.width, 2 * lr.height)
+    (photo_folder / "photo2.png").unlink()
+    again = subprocess.run(command, check=True, capture_output=True, text=True, env=quiet)
+    assert "0 made, 5 there already, 0 failed" in again.stdout
+
+
+def test_upscale_with_ray_names_the_extra_where_ray_is_missing(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch, run
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SystemExit, match=r'pip install "srzoo\[ray\]"'):
+        run("upscale_with_ray.py", photo_folder, photo_folder / "results")
 
 
 def test_every_example_has_a_test() -> None:
