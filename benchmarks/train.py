@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import add_shared_options, describe_machine, synchronize
+from machine import add_shared_options, describe_machine, matmul_flops, matmul_side, time_calls
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -85,26 +85,6 @@ def plain_step(model: nn.Module, batches: Iterator[list[Tensor]], scale: int) ->
         return loss.detach()
 
     return step
-
-
-def time_calls(call: Callable[[], object], count: int, device: torch.device) -> tuple[float, float]:
-    """Mean seconds of `count` calls, and those in which the host was done with giving them out."""
-    synchronize(device)
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    given = time.perf_counter()
-    synchronize(device)
-    return (time.perf_counter() - start) / count, (given - start) / count
-
-
-def matmul_flops(dtype: torch.dtype, device: torch.device, side: int) -> float:
-    """Floating-point operations a second of a matrix product, the best of some."""
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32, which convolutions in fp32 use as well
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    times = [time_calls(lambda: a @ b, 2, device)[0] for _ in range(8)]
-    return 2 * side**3 / min(times)
 
 
 def count_flops(model: srzoo.SRModel, batch_size: int, patch_size: int) -> int:
@@ -220,7 +200,7 @@ def _in_turns(
 ) -> dict[str, float]:
     """Speeds of srzoo, the peer and a matrix product, a round after the other; the best round of each counts."""
     device = trainer.device
-    side = args.matmul_side or (8192 if device.type == "cuda" else 2048)
+    side = args.matmul_side or matmul_side(device)
     inside = Inside(trainer)
     ours, theirs, matmul = [], [], []
     for _ in range(args.rounds):

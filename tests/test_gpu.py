@@ -1,23 +1,31 @@
 """What only a CUDA device can show: the same results as on the CPU, to the rounding of its convolutions."""
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import srzoo
 from srzoo.data import PatchSource
+from srzoo.image import read_pixels
 from srzoo.metrics import Protocol, psnr, ssim
 from srzoo.resize import imresize
 from srzoo.train import SGD, Adam, OptimizerFactory, TrainConfig, Trainer
 from srzoo.train.capture import CapturedBackward
 from srzoo.train.checkpoint import find_checkpoints
+from srzoo.upscaling import planner
+from srzoo.upscaling.engines import torch_engine
+from srzoo.upscaling.strips import Compiled, run_strips
 
 pytestmark = [
     pytest.mark.gpu,
@@ -259,3 +267,154 @@ def test_a_run_goes_on_on_the_other_device_and_says_so(then, now, source, tmp_pa
     assert distance(first.model, second.model) == 0
     second.fit()
     assert second.step == 10
+
+
+# Upscaling
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions in float32, not TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strips of a few rows and images in several bands, as an image many times larger has them."""
+    monkeypatch.setitem(planner.STRIP_PIXELS, "cuda", 256)
+    monkeypatch.setattr(planner, "MAX_COLUMNS", 40)
+
+
+def photo(height: int, width: int, seed: int = 0) -> Tensor:
+    """An image c h w in [0, 1]."""
+    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def upscaler_of(model: srzoo.SRModel, **options: Any) -> srzoo.Upscaler:
+    return srzoo.Upscaler(model, device="cuda", engine="torch", **options)
+
+
+def stream(upscaler: srzoo.Upscaler, compiled: Compiled, image: Tensor) -> Iterator[Tensor]:
+    """Rows of the result, strip by strip."""
+    plan = upscaler._executor(2).plan_strips(image.shape[-1])
+    assert plan is not None
+    assert len(plan.bands) > 1
+    for merged in run_strips(compiled, lambda top, bottom: image[None, :, top:bottom], image.shape[-2], plan):
+        yield merged.sr.cpu()
+
+
+@pytest.mark.usefixtures("exact", "narrow")
+def test_strips_in_bands_are_the_whole_image() -> None:
+    model = small()
+    upscaler = upscaler_of(model, precision="fp32")
+    for height, width in ((140, 70), (61, 33)):
+        image = photo(height, width)
+        with torch.no_grad():
+            whole = model(image[None].cuda())[0].clamp(0, 1).cpu()
+        for _ in range(2):  # the second time with graphs
+            torch.testing.assert_close(upscaler(image), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("exact", "narrow")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_images_and_bands_that_take_turns_on_a_graph_get_what_eager_steps_give(precision, monkeypatch) -> None:
+    images = [photo(140, 70, seed) for seed in range(2)]
+    ends = []
+    for calls in (3, 10**9):
+        monkeypatch.setattr(torch_engine, "GRAPH_AFTER", calls)
+        upscaler = upscaler_of(small(), precision=precision)
+        executor = upscaler._executor(2)
+        assert executor.networks is not None
+        compiled = Compiled(executor.engine, executor.networks)
+        turns = list(zip(*(stream(upscaler, compiled, image) for image in images), strict=True))
+        ends.append([torch.cat(parts, 2) for parts in zip(*turns, strict=True)])
+        recorded = [step for step in compiled._steps.values() if getattr(step, "graph", None)]
+        assert bool(recorded) == (calls == 3)
+    for graphed, eager in zip(*ends, strict=True):
+        torch.testing.assert_close(graphed, eager, rtol=0, atol=1e-5 if precision == "fp32" else 0.01)
+    assert (ends[0][0] - ends[0][1]).abs().max() > 0.1
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_graph_recorded_for_tensors_serves_files_and_the_other_way_round(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (140, 70, 3), np.uint8)
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    Image.fromarray(pixels).save(source)
+    for first in ("tensor", "file"):
+        upscaler = upscaler_of(small())
+        for kind in (first, "file", "tensor"):
+            if kind == "tensor":
+                found = upscaler(pixels)
+            else:
+                upscaler.file(source, target)
+                found = np.asarray(Image.open(target))
+            expected = srzoo.upscale(pixels, small(), device="cpu", precision="fp32")
+            assert np.abs(found.astype(int) - expected.astype(int)).max() <= 2
+
+
+def test_an_image_that_fits_in_a_strip_becomes_one_graph() -> None:
+    upscaler = upscaler_of(small())
+    image = photo(64, 48)
+    expected = upscaler(image)
+    for _ in range(6):
+        torch.testing.assert_close(upscaler(image), expected, rtol=0, atol=0.01)
+    steps = [step for compiled in upscaler._executor(2)._compiled.values() for step in compiled._steps.values()]
+    assert [bool(getattr(step, "graph", None)) for step in steps] == [True]
+
+
+def test_running_out_of_memory_makes_tiles_smaller_and_the_result_stays(exact) -> None:
+    image = photo(500, 400)
+    upscaler = upscaler_of(small(), precision="fp32")
+    expected = upscaler(image)
+    upscaler.close()
+    gc.collect()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    notes: list[str] = []
+    executor = upscaler._executor(2)
+    try:  # of the result alone 10 MB; a strip of all rows takes more than 30
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 24 * 2**20) / total)
+        blocks = executor.stream(lambda top, bottom: image[None, :, top:bottom], 500, 400, notes=notes)
+        found = torch.cat([block.sr.cpu() for block in blocks], 2)[0]
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+    assert any("memory ran out" in note for note in notes)
+    torch.testing.assert_close(found.clamp(0, 1), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_costs_less_than_a_hundredth_of_a_decibel(precision: str, exact) -> None:
+    hr = read_pixels(Path(__file__).parents[1] / "examples" / "images" / "coffee.png", 3)[:256, :256]
+    hr = torch.from_numpy(hr.copy()).permute(2, 0, 1)[None]
+    lr, scores = imresize(hr, scale=1 / 4), {}
+    for name in ("fp32", precision):
+        sr = upscaler_of(srzoo.create_model("edsr_baseline_x4.photos"), precision=name)(lr)
+        scores[name] = psnr(sr / 255, hr / 255, Protocol.paper(4)).item()
+    assert scores["fp32"] > 20
+    assert abs(scores[precision] - scores["fp32"]) < 0.01
+
+
+@pytest.mark.usefixtures("narrow")
+def test_threads_share_an_upscaler_and_record_graphs_beside_one_another() -> None:
+    images = [photo(60 + 20 * (i % 3), 50 + 10 * (i % 2), seed=i) for i in range(12)]
+    upscalers = [upscaler_of(small(seed=seed)) for seed in range(2)]
+    expected = [upscaler_of(small(seed=i % 2))(image) for i, image in enumerate(images)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(2):
+            found = list(pool.map(lambda i: upscalers[i % 2](images[i]), range(len(images))))
+            for one, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(one, other, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_settings_of_torch_are_left_as_they_are(precision) -> None:
+    def settings() -> list[Any]:
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        others = [torch.get_float32_matmul_precision(), torch.is_inference_mode_enabled(), torch.is_grad_enabled()]
+        return [cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32, *others]
+
+    before = settings()
+    for _ in range(6):
+        upscaler_of(small(), precision=precision)(photo(40, 40))
+    assert settings() == before

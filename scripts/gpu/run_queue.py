@@ -36,8 +36,13 @@ ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = {
     "train edsr_baseline_x2": ["train.py", "--model=edsr_baseline_x2", "--steps=200"],
     "train edsr_x2": ["train.py", "--model=edsr_x2", "--steps=20"],
-    "upscale": ["upscale.py"],
-}
+    "upscale edsr_baseline_x4": ["upscale.py", "--models=edsr_baseline_x4", "--size=480x270", "--rounds=20"],
+    "upscale edsr_x4": ["upscale.py", "--models=edsr_x4", "--size=480x270", "--rounds=5"],
+    "upscale large": [
+        "upscale.py", "--models=edsr_baseline_x4,edsr_x4", "--size=2048x1536", "--precisions=auto", "--no-plain",
+    ],
+    "upscale shapes": ["upscale.py", "--models=edsr_baseline_x4,edsr_x4", "--size=2048x512", "--shapes"],
+}  # fmt: skip
 TRIES = 2
 """How often a part that fails is begun; one that runs out of time is begun again in every call."""
 SAVING = 0.4

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import srzoo
 from srzoo.blocks import ResBlock
+from srzoo.data import PatchSource
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 TOY = ["--device=cpu", "--overrides=width=8,num_blocks=1", "--json"]
@@ -104,7 +105,7 @@ def test_operations_are_those_of_the_convolutions(name: str) -> None:
 
 def test_the_plain_loop_is_fp32_planes_and_updates(photo_folder: Path, tmp_path: Path) -> None:
     module = load_benchmark("train")
-    source = srzoo.data.PatchSource(photo_folder, scales=(2,), cache=tmp_path / "cache")
+    source = PatchSource(photo_folder, scales=(2,), cache=tmp_path / "cache")
     lr, hr = module.PlainPatches(source, 8, 10)[3]
     assert (lr.shape, hr.shape, lr.dtype) == ((3, 8, 8), (3, 16, 16), torch.float32)
     assert lr.is_contiguous()
@@ -120,37 +121,9 @@ def test_the_plain_loop_is_fp32_planes_and_updates(photo_folder: Path, tmp_path:
     assert moved == pytest.approx(dict.fromkeys(moved, 1e-4), rel=1e-2)  # Adam's first step is its rate
 
 
-def test_upscaling_has_a_row_for_each_model_precision_and_tile_and_peers(capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--models=edsr_baseline_x2,mdsr_baseline", "--precisions=fp32,bf16", "--tiles=8,16"]
-    found = run(load_benchmark("upscale"), capsys, *options, "--size=20x12", "--rounds=1")
-    rows = [(row["model"], row["scale"], row["precision"], row["tile"]) for row in found["rows"]]
-    ours = [
-        (n, s, p, t)
-        for n, s in (("edsr_baseline_x2", 2), ("mdsr_baseline", 4))
-        for p in ("fp32", "bf16")
-        for t in (8, 16)
-    ]
-    peers = [[(f"bicubic_x{s}", s, "fp32", 16), ("Pillow's bicubic", s, "uint8", None)] for s in (2, 4)]
-    assert rows == [*ours, *peers[0], *peers[1]]
-    assert all(row["megapixels_per_second"] > 0 for row in found["rows"])
-
-
-def test_megapixels_are_those_of_the_result(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    module = load_benchmark("upscale")
-    monkeypatch.setattr(module, "best_seconds", lambda call, rounds, device: 0.5)
-    found = run(module, capsys, "--models=edsr_baseline_x4", "--precisions=fp32", "--tiles=64", "--size=50x40")
-    assert [row["megapixels_per_second"] for row in found["rows"]] == [pytest.approx(2 * 200 * 160 / 1e6)] * 3
-    assert module.main([*TOY[:2], "--models=edsr_baseline_x4", "--precisions=fp32", "--tiles=64", "--size=50x40"]) == 0
-    assert "edsr_baseline_x4     x4    fp32      64            0.064" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("name", "option", "told"),
     [
-        ("upscale", "--precisions=fp23", "not fp23"),
-        ("upscale", "--size=12", "480x320"),
         ("train", "--overrides=width=wide", "width=32,num_blocks=4"),
     ],
 )

@@ -527,6 +527,9 @@ def test_a_terminated_process_saves_first_and_the_next_call_goes_on(
     assert f"step {recipe['steps']} of 1000000" in capsys.readouterr().out
 
 
+KEYS = ("--model", "--size")
+
+
 class Commands:
     """Stands in for `run_command`: notes what is run, and does what it is told to."""
 
@@ -539,7 +542,7 @@ class Commands:
         words = [str(word) for word in command]
         name = "tests" if "pytest" in words else Path(words[0]).parent.name
         if name == "benchmarks":
-            name += " " + Path(words[0]).stem + " " + "".join(word for word in words if "--model=" in word)
+            name += " " + " ".join([Path(words[0]).stem, *(word for word in words if word.startswith(KEYS))])
         self.ran.append(name)
         self.minutes[name] = minutes
         self.words = words
@@ -562,11 +565,16 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     return commands
 
 
+UPSCALE = "benchmarks upscale --models=edsr_x4 --size=480x270"
+BOTH = "--models=edsr_baseline_x4,edsr_x4"
 EVERYTHING = [
     "tests",
     "benchmarks train --model=edsr_baseline_x2",
     "benchmarks train --model=edsr_x2",
-    "benchmarks upscale ",
+    "benchmarks upscale --models=edsr_baseline_x4 --size=480x270",
+    UPSCALE,
+    f"benchmarks upscale {BOTH} --size=2048x1536",
+    f"benchmarks upscale {BOTH} --size=2048x512",
     "gpu",
 ]
 
@@ -574,31 +582,31 @@ EVERYTHING = [
 def test_the_queue_runs_what_is_left_and_training_gets_the_rest_of_the_minutes(
     toy: Toy, commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    commands.does["benchmarks upscale "] = run_queue.NoTimeLeft
+    commands.does[UPSCALE] = run_queue.NoTimeLeft
     queue = toy.options("--minutes=9")
     assert run_queue.main(queue) == 1  # tests failed
     assert commands.ran == EVERYTHING
     assert commands.minutes["tests"] == 3
     assert 8 < commands.minutes["gpu"] <= 9.4
     assert commands.words[-1].startswith("--minutes=8.")
-    told = capsys.readouterr().out
-    assert "done     tests                   3 passed, 3 failed, 3 skipped" in told
-    assert "remains  upscale                 stopped: out of time" in told
-    assert f"remains  {X2}        not begun" in told
+    table = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "done tests 3 passed, 3 failed, 3 skipped" in table
+    assert "remains upscale edsr_x4 stopped: out of time" in table
+    assert f"remains {X2} not begun" in table
     assert json.loads((tmp_path / "out" / "benchmarks.json").read_text())["train edsr_x2"] == {"speed": 3}
 
     commands.ran, commands.does = [], {}
     assert run_queue.main([*queue, f"--state={tmp_path / 'out'}", f"--out={tmp_path / 'next'}"]) == 0
-    assert commands.ran == ["benchmarks upscale ", "gpu"]
+    assert commands.ran == [UPSCALE, "gpu"]
     assert files_in(tmp_path / "next") >= {"queue.json", "tests.txt", "benchmarks.json"}
-    assert len(json.loads((tmp_path / "next" / "benchmarks.json").read_text())) == 3
+    assert len(json.loads((tmp_path / "next" / "benchmarks.json").read_text())) == len(run_queue.BENCHMARKS)
     commands.ran = []
     assert run_queue.main([*queue, "--again", "--only=tests"]) == 1
     assert commands.ran == ["tests"]
 
 
 def test_a_part_that_fails_twice_is_left(toy: Toy, commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
-    commands.does = {"tests": 4, "benchmarks upscale ": 1}
+    commands.does = {"tests": 4, UPSCALE: 1}
     queue = toy.options("--only=tests,benchmarks", "--minutes=9")
     assert run_queue.main(queue) == 1
     assert "tests: pytest ended with 4 before it ran a test" in capsys.readouterr().err
@@ -608,7 +616,7 @@ def test_a_part_that_fails_twice_is_left(toy: Toy, commands: Commands, capsys: p
     assert commands.ran == []
     told = capsys.readouterr().out
     assert "failed   tests " in told
-    assert "failed   upscale " in told
+    assert "failed   upscale edsr_x4 " in told
 
 
 def test_a_queue_without_minutes_runs_nothing_and_tells_what_remains(
@@ -616,7 +624,7 @@ def test_a_queue_without_minutes_runs_nothing_and_tells_what_remains(
 ) -> None:
     assert run_queue.main(toy.options("--minutes=0.1")) == 0
     assert commands.ran == []
-    assert capsys.readouterr().out.count("remains") == 6
+    assert capsys.readouterr().out.count("remains") == len(EVERYTHING) + 1
 
 
 def test_without_pytest_the_queue_goes_on(
@@ -676,7 +684,15 @@ def test_the_whole_queue_at_toy_size(
     (tmp_path / "test_toy.py").write_text(TOY_TESTS)
     toy_model = "--overrides=width=8,num_blocks=1"
     train_small = ["train.py", toy_model, "--steps=1", "--rounds=1", "--patch-size=8", "--matmul-side=64"]
-    upscale_small = ["upscale.py", toy_model, "--models=edsr_baseline_x2", "--size=16x16", "--tiles=16", "--rounds=1"]
+    upscale_small = [
+        "upscale.py",
+        toy_model,
+        "--models=edsr_baseline_x2",
+        "--size=16x16",
+        "--tiles=16",
+        "--rounds=1",
+        "--matmul-side=64",
+    ]
     monkeypatch.setattr(run_queue, "BENCHMARKS", {"train": train_small, "upscale": upscale_small})
     queue = toy.options(PARTS, f"--tests={tmp_path / 'test_toy.py'}", "--minutes=9", "--max-total-mib=5")
     assert run_queue.main(queue) == 1
