@@ -413,5 +413,5 @@ def test_memory_does_not_grow_with_the_height(tmp_path, suffix, options, dtype):
     path = tmp_path / f"a{suffix}"
     peak_of(path, 500, options, dtype)
     low, high = peak_of(path, 2500, options, dtype), peak_of(path, 6000, options, dtype)
-    assert high < low + (1 << 20)  # the image is 10 MB larger, or 21
+    assert high < low + (5 << 20)  # the image is 10 MB larger, or 21; a block or two more may wait for a thread
     assert high < 24 << 20
