@@ -1,8 +1,6 @@
 """benchmarks/downscale.py at toy size."""
 
-import importlib.util
 import json
-import sys
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -11,20 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 TOY = ["--size=48x48", "--rounds=1", "--memory-size=64x64", "--workers=1"]
-
-
-@pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("benchmark_downscale", FOLDER / "downscale.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 @pytest.fixture(autouse=True)

@@ -1,28 +1,10 @@
 """benchmarks/metrics.py at toy size: its figures agree with one another, and the results with scikit-image's."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))  # `from machine import ...` as a script finds it
-    spec = importlib.util.spec_from_file_location("benchmark_metrics", FOLDER / "metrics.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
 
 TOY = ["--device=cpu", "--size=70x45", "--rounds=1"]
 

@@ -1,10 +1,8 @@
 """benchmarks/upscale.py at toy size: which rows there are, and that their figures agree."""
 
-import importlib.util
 import json
 import sys
 from importlib.metadata import PackageNotFoundError
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,24 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import srzoo
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 SMALL = ["--device=cpu", "--rounds=1", "--matmul-side=32"]
 TOY = [*SMALL, "--overrides=width=8,num_blocks=1"]
 X2 = "--models=edsr_baseline_x2"
 TORCH = "--engines=torch"
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("benchmark_upscale", FOLDER / "upscale.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 def run(module: ModuleType, capsys: Capture, *options: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,23 +11,10 @@ import pytest
 
 from srzoo.image import open_source, read_pixels
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 TOY = ["--overrides=width=8,num_blocks=1", "--engines=torch"]
 Capture = pytest.CaptureFixture[str]
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-
-
-@pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("benchmark_upscale_memory", FOLDER / "upscale_memory.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 def run(module: ModuleType, capsys: Capture, *options: str) -> list[dict[str, Any]]:

@@ -1,8 +1,6 @@
 """benchmarks/write_images.py at toy size."""
 
-import importlib.util
 import json
-import sys
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -11,21 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 TOY = ["--size=16x12", "--rounds=1"]
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("benchmark_write_images", FOLDER / "write_images.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 def test_figures_agree_and_compare_with_pillow(module: ModuleType, tmp_path: Path, capsys: Capture) -> None:
