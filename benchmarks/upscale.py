@@ -208,7 +208,7 @@ def bare_contender(upscaler: srzoo.Upscaler, ours: Contender, image: Tensor) -> 
     """The engine alone on strips of the planned size, about as many as the image has; None if it goes in tiles."""
     channels, height, width = image.shape
     executor = upscaler._executor(ours.scale)  # pyright: ignore[reportPrivateUsage]
-    plan = executor.plan_strips(width)
+    plan = executor.shapes.strips(width)
     if plan is None or executor.networks is None:
         return None
     left, right = plan.bands[0].window

@@ -296,7 +296,7 @@ def upscaler_of(model: srzoo.SRModel, **options: Any) -> srzoo.Upscaler:
 
 def stream(upscaler: srzoo.Upscaler, compiled: Compiled, image: Tensor) -> Iterator[Tensor]:
     """Rows of the result, strip by strip."""
-    plan = upscaler._executor(2).plan_strips(image.shape[-1])
+    plan = upscaler._executor(2).shapes.strips(image.shape[-1])
     assert plan is not None
     assert len(plan.bands) > 1
     for merged in run_strips(compiled, lambda top, bottom: image[None, :, top:bottom], image.shape[-2], plan):

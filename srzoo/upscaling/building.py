@@ -9,8 +9,9 @@ from srzoo.architecture import SRModel
 from srzoo.upscaling.engines import Precision
 from srzoo.upscaling.engines.choosing import EngineName, choose_engine
 from srzoo.upscaling.engines.torch_engine import DTYPES
-from srzoo.upscaling.executor import Executor, Settings
+from srzoo.upscaling.executor import Executor
 from srzoo.upscaling.network import Network, with_half_everywhere
+from srzoo.upscaling.shapes import Settings
 
 
 def build_executor(

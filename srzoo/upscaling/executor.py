@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from srzoo.architecture import SRModel
-from srzoo.tta import Op
-from srzoo.tta.merges import Merge, MergeName, make_merge
+from srzoo.tta.merges import Merge, make_merge
 from srzoo.upscaling.engines import Engine
 from srzoo.upscaling.engines.torch_engine import TorchEngine
 from srzoo.upscaling.layers import Layers
@@ -21,23 +20,16 @@ from srzoo.upscaling.memory import is_out_of_memory
 from srzoo.upscaling.network import Network, check_result, variants
 from srzoo.upscaling.passes import do_op, is_finite, undo_op
 from srzoo.upscaling.planner import (
-    GOOD_OVERHEAD,
-    MOST_OVERHEAD,
     Band,
     StripPlan,
     TilePlan,
-    count_pixel_bytes,
-    plan_strips_for,
-    plan_tile_side,
-    plan_tiles_for,
 )
+from srzoo.upscaling.shapes import Settings, Shapes
 from srzoo.upscaling.strips import Compiled, Merged, Read, run_strips
 
 LOGGER = logging.getLogger("srzoo")
 SMALLEST_TILE = 8
 """Where memory runs out."""
-COSTLY = 4.0
-"""Times the work of the whole image from which the user is told."""
 WORDS = {torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -53,27 +45,6 @@ class Block:
     """b c rows columns, float, not clamped, on the engine's device."""
     spread: Tensor | None = None
     """b 1 rows columns: how far the passes of an ensemble lie apart, where it was asked for."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a network is run.
-
-    Args:
-        ops: Operations of a self-ensemble; empty for a single pass.
-        merge: What is made of their results.
-        tile: Side of tiles in LR pixels, without halo; None lets the planner choose, strips if it can.
-        halo: Halo of tiles, if it is to be smaller than the network's.
-        memory: Bytes to get along with.
-        most: Bytes to take at most, where the work cannot be done well with `memory`; None for no more.
-    """
-
-    ops: Sequence[Op] = ()
-    merge: MergeName = "mean"
-    tile: int | None = None
-    halo: int | None = None
-    memory: int = 500 * 10**6
-    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,10 +99,10 @@ class Executor:
         exact = f" ({self.engine.mixed})" if is_mixed and self.engine.mixed else ""
         return self.engine.precision + exact
 
-    @property
-    def halo(self) -> int:
-        """Halo of tiles."""
-        return self.network.halo if self.settings.halo is None else self.settings.halo
+    @cached_property
+    def shapes(self) -> Shapes:
+        """Plans for images of any size."""
+        return Shapes(self.network, self.networks, self.engine, self.settings, self.precision == "fp64")
 
     def stream(
         self,
@@ -161,7 +132,7 @@ class Executor:
         merge = partial(make_merge, name, number, spread=spread)
         task = _Task(read, height, width, batch, merge, [] if notes is None else notes)
         start = 0
-        plan = self.plan_strips(width, batch, height)
+        plan = self.shapes.strips(width, batch, height)
         if plan is not None:
             try:
                 with closing(self._strips(task, plan)) as blocks:
@@ -177,49 +148,6 @@ class Executor:
         with closing(self._tiles(task, start, height)) as blocks:
             for block in blocks:
                 yield self._checked(block, task)
-
-    def plan_strips(self, width: int, batch: int = 1, height: int | None = None) -> StripPlan | None:
-        """How an image flows in strips; None if it is done in tiles. Without a height it is one of many rows."""
-        if self.settings.tile is not None or self.settings.halo is not None or self.networks is None:
-            return None
-        half, full = self._value_bytes
-        plans: list[StripPlan] = []
-        for memory in self._budgets:
-            plan = plan_strips_for(
-                self.networks,
-                width=width,
-                batch=batch,
-                halo=self.network.halo,
-                memory=memory,
-                device=self._speed_name,
-                half=half,
-                full=full,
-                height=height,
-            )
-            if plan is not None:
-                plans.append(plan)
-            if plan is not None and plan.overhead(width) <= GOOD_OVERHEAD:
-                break
-        return min(plans, key=lambda plan: plan.overhead(width), default=None)
-
-    @property
-    def _budgets(self) -> Sequence[int]:
-        """Bytes to plan with, and those to plan with where these are too few."""
-        memory = self.settings.memory
-        return tuple(dict.fromkeys((memory, max(memory, self.settings.most or 0))))
-
-    @property
-    def _speed_name(self) -> str:
-        """What the planner knows the engine's speed by."""
-        return self.engine.name if self.engine.device.type == "cpu" else self.engine.device.type
-
-    @property
-    def _value_bytes(self) -> tuple[int, int]:
-        """Bytes of a value where half precision may be used, and elsewhere."""
-        if self.precision == "fp64":
-            return 8, 8
-        is_float = self.engine.precision == "fp32" or self.engine.name == "openvino"  # whose strips are float32 in part
-        return (4 if is_float else 2), 4
 
     def compiled(self, precise: bool = False) -> Compiled | None:
         """The network's steps, one list for each of `networks`, or for the network alone; None if they are not known.
@@ -253,52 +181,11 @@ class Executor:
                 yield Block(top, top + rows, block.sr, block.spread)
                 top += rows
 
-    def plan_tiles(self, width: int, height: int, batch: int = 1) -> TilePlan:
-        """How an image is cut into tiles; they may take more than the memory there is, if none fit."""
-        plans = [self._plan_tiles(width, height, batch, memory) for memory in self._budgets]
-        good = (plan for plan in plans if plan.overhead(width, height, self.halo) <= GOOD_OVERHEAD)
-        return next(good, plans[-1])
-
-    def _plan_tiles(self, width: int, height: int, batch: int, memory: int) -> TilePlan:
-        layers, halo, side = self.network.layers, self.halo, self.settings.tile
-        pixel = self.network.guess_pixel_bytes() if layers is None else count_pixel_bytes(layers, *self._value_bytes)
-        if side is None:
-            kind = self.engine.device.type
-            side = plan_tile_side(halo=halo, memory=memory, bytes_per_pixel=batch * pixel, device=kind)
-        taken = batch * pixel * min(width, side + 2 * halo) * min(height, side + 2 * halo)
-        square = TilePlan(side, side, None, taken)
-        is_good = taken <= memory and square.overhead(width, height, halo) <= MOST_OVERHEAD
-        if layers is None or self.settings.tile is not None or is_good:
-            return square
-        half, full = self._value_bytes
-        return plan_tiles_for(
-            layers,
-            size=(height, width),
-            batch=batch,
-            halo=halo,
-            memory=memory,
-            device=self._speed_name,
-            half=half,
-            full=full,
-        )
-
-    def _warn(self, task: _Task, plan: TilePlan) -> None:
-        """Say what tiles cost, if it is much; who chose their side or halo knows."""
-        if self.settings.tile is not None or self.settings.halo is not None:
-            return
-        most = self._budgets[-1]
-        if plan.bytes > most:
-            text = f"{most / 1e6:.0f} MB of memory are too little for this model: its smallest good tiles"
-            _note(task.notes, f"{text} are expected to take {plan.bytes / 1e6:.0f} MB")
-        overhead = plan.overhead(task.width, task.height, self.halo)
-        if overhead > COSTLY:
-            text = f"tiles of {plan.columns}x{plan.rows} pixels with a halo of {self.halo} take {overhead:.1f} times"
-            _note(task.notes, f"{text} the work of the whole image; more memory makes it less")
-
     def _tiles(self, task: _Task, top: int, bottom: int, precise: bool = False) -> Generator[Block]:
         """Blocks of a row of tiles each; smaller ones from where memory runs out."""
-        plan = self.plan_tiles(task.width, task.height, task.batch)
-        self._warn(task, plan)
+        plan = self.shapes.tiles(task.width, task.height, task.batch)
+        for text in self.shapes.warnings(plan, task.width, task.height):
+            _note(task.notes, text)
         high = plan.rows
         plan = replace(plan, rows=_even(bottom - top, high))
         while top < bottom:
@@ -326,7 +213,7 @@ class Executor:
 
         All their windows have one size, so that they share a compiled step.
         """
-        (top, bottom), scale, halo, width = rows, self.network.scale, self.halo, task.width
+        (top, bottom), scale, halo, width = rows, self.network.scale, self.shapes.halo, task.width
         above, below = _window(top, bottom, task.height, min(task.height, plan.rows + 2 * halo), halo)
         lr = task.read(above, below)
         number = -(-width // plan.columns)

@@ -6,9 +6,10 @@ import torch
 
 from srzoo.upscaling.checks import pattern
 from srzoo.upscaling.engines.torch_engine import TorchEngine
-from srzoo.upscaling.executor import Executor, Settings
+from srzoo.upscaling.executor import Executor
 from srzoo.upscaling.network import Network
 from srzoo.upscaling.pipeline import collect
+from srzoo.upscaling.shapes import Settings
 
 ROWS = 16
 AFFORDABLE = 10**10

@@ -38,13 +38,14 @@ from srzoo.upscaling.building import build_executor
 from srzoo.upscaling.checks import Tta, check_options, check_own_ops, checked_model, checked_ops
 from srzoo.upscaling.engines import Precision
 from srzoo.upscaling.engines.choosing import EngineName
-from srzoo.upscaling.executor import Executor, Settings
+from srzoo.upscaling.executor import Executor
 from srzoo.upscaling.halo_cost import tell_halo_cost
 from srzoo.upscaling.identity import identify_model, identify_op, identify_run
 from srzoo.upscaling.memory import budget, most
 from srzoo.upscaling.network import Network
 from srzoo.upscaling.pipeline import Progress, Rows, collect, upscale_rows, watched
 from srzoo.upscaling.result import Result, result_header
+from srzoo.upscaling.shapes import Settings
 from srzoo.upscaling.target import Sizes, Target
 from srzoo.version import __version__
 

@@ -13,11 +13,12 @@ from srzoo.tta import IDENTITY, Op, dihedral
 from srzoo.tta.merges import MeanAndSpread
 from srzoo.upscaling.engines import CompiledStep, States
 from srzoo.upscaling.engines.torch_engine import TorchEngine
-from srzoo.upscaling.executor import Block, Executor, Settings
+from srzoo.upscaling.executor import Block, Executor
 from srzoo.upscaling.network import Network
 from srzoo.upscaling.passes import is_finite
 from srzoo.upscaling.pipeline import collect
 from srzoo.upscaling.planner import TilePlan
+from srzoo.upscaling.shapes import Settings, Shapes
 from srzoo.upscaling.steps import Step
 
 CPU = torch.device("cpu")
@@ -108,7 +109,7 @@ def test_out_of_memory_goes_on_with_the_rows_that_are_left(
     engine = executor.engine
     assert isinstance(engine, Faulty)
     tiles = [rows for phase, rows in engine.lr_rows if phase == "whole"]
-    assert sum(tiles) <= (40 - row) + 2 * executor.halo * len(tiles)  # nothing that was given already
+    assert sum(tiles) <= (40 - row) + 2 * executor.shapes.halo * len(tiles)  # nothing that was given already
 
 
 def test_tiles_shrink_where_memory_runs_out_and_those_done_stay_done() -> None:
@@ -253,14 +254,14 @@ def test_a_batch_flows_together() -> None:
 
 def test_a_small_budget_ends_in_tiles_and_default_may_take_more_for_a_large_model() -> None:
     model = srzoo.create_model("edsr_baseline_x4", width=64, num_blocks=16).eval()
-    assert start(model, memory=10**6).plan_strips(1000) is None
-    plan = start(model, memory=10**6, most=10**9).plan_strips(1000)
+    assert start(model, memory=10**6).shapes.strips(1000) is None
+    plan = start(model, memory=10**6, most=10**9).shapes.strips(1000)
     assert plan is not None
     assert plan.bytes <= 10**9
-    bands = start(model, memory=100 * 10**6, most=100 * 10**6).plan_strips(1000)
+    bands = start(model, memory=100 * 10**6, most=100 * 10**6).shapes.strips(1000)
     assert bands is not None
     assert bands.overhead(1000) > 1.25
-    plan = start(model, memory=100 * 10**6, most=10**9).plan_strips(1000)
+    plan = start(model, memory=100 * 10**6, most=10**9).shapes.strips(1000)
     assert plan is not None
     assert plan.overhead(1000) == 1
 
@@ -277,10 +278,10 @@ def exact() -> tuple[SRModel, Tensor]:
 
 @pytest.mark.parametrize("ops", [(), dihedral(), (IDENTITY, SWAP)], ids=["one", "x8", "own"])
 def test_tiles_in_strips_equal_the_whole(ops: tuple[Op, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Executor, "plan_strips", lambda *_: None)
+    monkeypatch.setattr(Shapes, "strips", lambda *_: None)
     model, lr = exact()
     executor = start(model, ops=ops, memory=10**6)
-    plan = executor.plan_tiles(170, 150)
+    plan = executor.shapes.tiles(170, 150)
     assert plan.strip is not None
     assert plan.columns < 170
     notes: list[str] = []
@@ -295,11 +296,11 @@ def test_tiles_in_strips_shrink_where_memory_runs_out(monkeypatch: pytest.Monkey
         if call > 10 and sr.shape[3] > 2 * 40:
             raise MemoryError
 
-    monkeypatch.setattr(Executor, "plan_strips", lambda *_: None)
+    monkeypatch.setattr(Shapes, "strips", lambda *_: None)
     model, lr = exact()
     notes: list[str] = []
     executor = start(model, fault, memory=2 * 10**6)
-    monkeypatch.setattr(executor, "plan_tiles", lambda *_: TilePlan(60, 80, 8, 0))
+    monkeypatch.setattr(Shapes, "tiles", lambda *_: TilePlan(60, 80, 8, 0))
     assert torch.equal(joined(blocks(executor, lr, notes)), whole(model, lr))
     assert [note.split(" from")[0] for note in notes] == [
         "memory ran out; tiles are 40x30 pixels",
@@ -310,7 +311,7 @@ def test_tiles_in_strips_shrink_where_memory_runs_out(monkeypatch: pytest.Monkey
 def test_tiles_that_take_more_than_there_is_or_many_times_the_work_are_told() -> None:
     model = srzoo.create_model("edsr_baseline_x2", width=32, num_blocks=16).eval()
     executor = start(model, memory=10**6)
-    plan = executor.plan_tiles(150, 150)
+    plan = executor.shapes.tiles(150, 150)
     assert min(plan.columns, plan.rows) >= 32
     assert plan.bytes > 10**6
     notes: list[str] = []

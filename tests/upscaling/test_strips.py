@@ -13,10 +13,11 @@ from srzoo.architecture import SRModel
 from srzoo.tta import Op, dihedral, flips
 from srzoo.tta.merges import make_merge
 from srzoo.upscaling.engines.torch_engine import TorchEngine
-from srzoo.upscaling.executor import Executor, Settings
+from srzoo.upscaling.executor import Executor
 from srzoo.upscaling.network import Network
 from srzoo.upscaling.pipeline import collect
 from srzoo.upscaling.planner import StripPlan, plan_bands
+from srzoo.upscaling.shapes import Settings
 from srzoo.upscaling.steps import build_step, plan_flow
 from srzoo.upscaling.strips import Compiled, run_strips
 
@@ -167,7 +168,7 @@ def test_bands_of_the_executor_are_those_of_the_planner(monkeypatch: pytest.Monk
     monkeypatch.setattr("srzoo.upscaling.planner.MAX_COLUMNS", 24)
     model, lr = model_of("edsr_baseline_x2"), image(30, 40)
     executor = Executor(Network(model, 2), TorchEngine(CPU, "fp32"), Settings())
-    plan = executor.plan_strips(40)
+    plan = executor.shapes.strips(40)
     assert plan is not None
     assert len(plan.bands) == 2
     assert (executed(model, 2, lr) - whole(model, 2, lr)).abs().max() < 1e-12

@@ -42,6 +42,9 @@ class Engine(Protocol):
     mixed: str
     """What it computes more precisely, of a network that may be in half precision in part; empty for nothing."""
 
+    half_bytes: int
+    """Bytes it takes for a value that may be in half precision, for plans of memory."""
+
     def compile(self, step: Step, shape: tuple[int, int, int]) -> CompiledStep:
         """The step, ready for strips of a shape (batch, rows, columns); results are float32."""
         ...

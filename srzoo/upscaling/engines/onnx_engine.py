@@ -35,6 +35,7 @@ class ONNXEngine:
     name = "onnx"
     precision = "fp32"
     mixed = ""
+    half_bytes = 4
 
     def __init__(
         self, device: torch.device | None = None, precision: Precision = "auto", *, threads: int | None = None

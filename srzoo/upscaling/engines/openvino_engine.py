@@ -46,6 +46,7 @@ class OpenVINOEngine:
 
     name = "openvino"
     mixed = "last weights exact"
+    half_bytes = 4  # its strips are float32 in part
 
     def __init__(self, precision: Precision = "auto", *, threads: int | None = None) -> None:
         try:

@@ -65,6 +65,7 @@ class TorchEngine:
         self.half = DTYPES[fast_precision(device) if precision == "auto" else precision]
         names = {dtype: name for name, dtype in DTYPES.items()}
         self.precision = names[self.half]
+        self.half_bytes = self.half.itemsize
         self.pool: Any = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
         self._weights: dict[tuple[int, torch.dtype], tuple[Layer, Tensor, Tensor | None]] = {}
         self._values: dict[tuple[int, torch.dtype], tuple[Layer, Tensor]] = {}
