@@ -24,6 +24,7 @@ from srzoo.train.losses import SSIM as SSIM
 from srzoo.train.losses import Charbonnier as Charbonnier
 from srzoo.train.losses import FFTAmplitude as FFTAmplitude
 from srzoo.train.losses import Loss as Loss
+from srzoo.train.losses import OnLuma as OnLuma
 from srzoo.train.losses import Perceptual as Perceptual
 from srzoo.train.losses import Summable as Summable
 from srzoo.train.losses import WeightedSum as WeightedSum

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from srzoo.color import rgb_to_y
 from srzoo.device import to_channels_last
 from srzoo.metrics.ssim import WINDOW, similarity
 
@@ -140,6 +141,37 @@ class MSE(Summable):
     def __call__(self, sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
         """Mean of (sr - hr)**2 over all values."""
         return F.mse_loss(*_ready(sr, hr))
+
+
+@dataclass(frozen=True)
+class OnLuma(Summable):
+    """Another loss on the luma of the images: for networks that know luma alone, as the older papers train them.
+
+    SRCNN, FSRCNN, ESPCN, VDSR and A+ leave Cb and Cr to the bicubic image, whose errors are noise in any loss on RGB.
+    Luma is Y of BT.601, studio range, as `Protocol.paper` scores it, in [16/255, 235/255].
+
+    Args:
+        loss: What is made of the two lumas, b 1 h w.
+
+    Examples:
+        >>> sr, hr = torch.rand(2, 1, 3, 4, 4).unbind(0)
+        >>> hr_of_other_colour = hr + torch.tensor([0.114 / 0.299, 0, -1]).view(3, 1, 1) * 0.1
+        >>> abs(round(OnLuma(MSE())(hr_of_other_colour, hr).item(), 4))
+        0.0
+    """
+
+    loss: Function = L1()
+
+    def __call__(self, sr: Float[Tensor, "b c h w"], hr: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+        """The loss of the lumas; images of one channel are luma already.
+
+        Raises:
+            ValueError: If the images have neither 1 nor 3 channels.
+        """
+        sr, hr = _ready(sr, hr)
+        if sr.shape[1] not in (1, 3):
+            raise ValueError(f"the images have {sr.shape[1]} channels; OnLuma takes 1 (luma) or 3 (RGB)")
+        return self.loss(sr, hr) if sr.shape[1] == 1 else self.loss(rgb_to_y(sr), rgb_to_y(hr))
 
 
 @dataclass(frozen=True)

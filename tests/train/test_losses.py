@@ -13,9 +13,9 @@ from torch import Tensor
 
 from srzoo.metrics import Protocol, ssim
 from srzoo.train.describe import describe
-from srzoo.train.losses import L1, MSE, SSIM, Charbonnier, FFTAmplitude, Loss, Perceptual, Summable, WeightedSum
+from srzoo.train.losses import L1, MSE, SSIM, Charbonnier, FFTAmplitude, Loss, OnLuma, Perceptual, Summable, WeightedSum
 
-LOSSES = [L1(), MSE(), Charbonnier(), SSIM(), FFTAmplitude(), 0.8 * L1() + 0.2 * SSIM()]
+LOSSES = [L1(), MSE(), OnLuma(), Charbonnier(), SSIM(), FFTAmplitude(), 0.8 * L1() + 0.2 * SSIM()]
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 
 
@@ -305,3 +305,17 @@ def test_perceptual_of_a_list_of_layers_is_called(timm):
     sr, hr = images(1, 3, 32)
     listed = Perceptual("resnet10t", layers=[0, 2], weights=[1, 0.5], pretrained=False)
     assert listed(sr, hr).item() == TINY(sr, hr).item()
+
+
+def test_a_loss_on_luma_sees_y_alone():
+    sr, hr = images(dtype=torch.float64)
+    y = [(x * torch.tensor([65.481, 128.553, 24.966]).double().view(3, 1, 1) / 255).sum(1) for x in (sr, hr)]
+    assert OnLuma(MSE())(sr, hr).item() == pytest.approx((y[0] - y[1]).square().mean().item(), rel=1e-6)
+    assert OnLuma()(sr, hr).item() == pytest.approx((y[0] - y[1]).abs().mean().item(), rel=1e-6)
+    assert torch.equal(OnLuma(MSE())(sr[:, :1], hr[:, :1]), MSE()(sr[:, :1], hr[:, :1]))
+
+
+def test_a_loss_on_luma_says_which_images_it_takes():
+    four = torch.rand(1, 4, 3, 3)
+    with pytest.raises(ValueError, match="4 channels; OnLuma takes 1"):
+        OnLuma()(four, four)
