@@ -2,14 +2,14 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from srzoo.train.config import TrainConfig
 from srzoo.train.describe import describe
-from srzoo.train.losses import L1, Loss
-from srzoo.train.optimizers import Adam, OptimizerFactory
-from srzoo.train.schedules import Cosine, Halving
+from srzoo.train.losses import L1, MSE, Loss, OnLuma
+from srzoo.train.optimizers import SGD, Adam, OptimizerFactory, Timm
+from srzoo.train.schedules import Constant, Cosine, Halving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,149 @@ _TWO_CORES = TrainConfig(
     steps=6_000, batch_size=4, patch_size=48, lr=3e-4, schedule=Cosine(100), clip_norm=1.0, ema_decay=0.998,
     validate_every=500, checkpoint_every=500, log_every=50, seed=1,
 )  # fmt: skip
+_SRRESNET = replace(_PAPER, steps=1_000_000, patch_size=24, schedule=Constant())
+_LUMA = replace(_TWO_CORES, steps=20_000, lr=3e-3)
+_MUON = replace(_TWO_CORES, steps=5_000, lr=1e-3)
+_LUMA_SUMS = (
+    "The authors' Caffe sums squared errors over a sub-image and halves the sum; srzoo's loss is a mean, so lr is "
+    "theirs times half the pixels of that sum, {pixels}. Batches of 128 are from the authors' files"
+)
+
+_OLDER: tuple[Recipe, ...] = (
+    Recipe(
+        name="srcnn",
+        title="SRCNN as its paper trains it",
+        models=("srcnn_x*",),
+        config=replace(
+            _PAPER,
+            steps=6_250_000,
+            batch_size=128,
+            patch_size=11,
+            lr=0.022,
+            schedule=Constant(),
+            rates={"reconstruct": 0.1},
+        ),
+        loss=OnLuma(MSE()),
+        optimizer=SGD(momentum=0.9),
+        start="at random, Gaussian with a deviation of 0.001",
+        data="395,909 images of ImageNet, sub-images of 33 SR pixels (11 LR pixels at x3); or 91 images",
+        source="the paper, section 3.3: SGD with momentum 0.9, 1e-4, and 1e-5 in the last layer; 8e8 backpropagations. "
+        + _LUMA_SUMS.format(pixels="21 x 21 (lr 0.022)")
+        + ". It trains without padding; here edges are repeated",
+        reached="published, not run here: Set5 Y 36.66 / 32.75 / 30.49 dB at x2 / x3 / x4",
+    ),
+    Recipe(
+        name="fsrcnn",
+        title="FSRCNN as its paper trains it, the first of its two steps",
+        models=("fsrcnn_x*", "fsrcnn_small_x*"),
+        config=replace(
+            _PAPER, steps=1_000_000, batch_size=128, patch_size=10, lr=0.18, schedule=Constant(), rates={"deconv": 0.1}
+        ),
+        loss=OnLuma(MSE()),
+        optimizer=SGD(momentum=0.9),
+        start="at random at x2; x3 and x4 from x2 (section 4.4, where the convolutions may stay frozen): "
+        "--init fsrcnn_x2.safetensors",
+        data="91 images, turned and at five sizes; then General-100 is added and the rates are halved",
+        source="the paper, section 4.1: SGD, 1e-3, and 1e-4 in the transposed convolution; sub-images of 10, 7 and 6 "
+        "LR pixels at x2, x3 and x4. "
+        + _LUMA_SUMS.format(pixels="19 x 19 at x2 (lr 0.18)")
+        + "; momentum and steps too",
+        reached="published, not run here: Set5 Y 37.00 / 33.16 / 30.71 dB at x2 / x3 / x4",
+    ),
+    Recipe(
+        name="espcn",
+        title="ESPCN as its paper trains it",
+        models=("espcn_x*",),
+        config=replace(
+            _PAPER,
+            steps=1_000_000,
+            batch_size=16,
+            patch_size=17,
+            lr=0.01,
+            schedule=Cosine(0, final=0.01),
+            rates={"reconstruct": 0.1},
+        ),
+        loss=OnLuma(MSE()),
+        optimizer=Adam(),
+        data="50,000 images of ImageNet, or 91 images; sub-images of 17 LR pixels",
+        source="the paper, section 3.2: mean squared error, lr from 0.01 down to 0.0001 whenever it no longer improves "
+        "(here by a cosine), the last layer 10 times slower, until 100 epochs bring nothing. The paper names no "
+        "optimizer, batch or number of steps: Adam, 16 and 1,000,000 are srzoo's",
+        reached="published, not run here: Set5 Y 33.13 / 30.90 dB at x3 / x4",
+    ),
+    Recipe(
+        name="vdsr",
+        title="VDSR as its paper trains it, one scale a step",
+        models=("vdsr",),
+        config=replace(_PAPER, steps=9_960, batch_size=64, patch_size=20, lr=0.1, schedule=Halving(750), clip_norm=0.4),
+        loss=OnLuma(MSE()),
+        optimizer=SGD(momentum=0.9, weight_decay=1e-4),
+        start="at random, He et al.",
+        data="291 images, turned and mirrored, patches of 41 SR pixels, all scales in one batch",
+        source="the paper, sections 3.2 and 5.2: SGD with momentum 0.9 and weight decay 1e-4, 64 patches a batch, 80 "
+        "epochs of 9,960 steps in all, lr 0.1 and a tenth every 20 epochs (2,490 steps), told here as a half every "
+        "750. Each value of the gradient is clipped to theta/lr there, here the norm of the whole gradient to 0.4, and "
+        "a batch has one scale",
+        reached="published, not run here: Set5 Y 37.53 / 33.66 / 31.35 dB at x2 / x3 / x4",
+    ),
+    Recipe(
+        name="srresnet_l2",
+        title="SRResNet as its paper trains it",
+        models=("srresnet_x*",),
+        config=_SRRESNET,
+        loss=MSE(),
+        data="350,000 images of ImageNet, HR patches of 96 pixels (24 LR pixels at x4)",
+        source="Ledig et al. 2017, section 3.2: 16 patches a batch, Adam with beta1 0.9, 1e-4, 1,000,000 steps, mean "
+        "squared error; there HR lies in [-1, 1], which makes the loss 4 times as large and leaves Adam's steps alone",
+        reached="published, not run here: Set5 Y 32.05 dB at x4",
+    ),
+    Recipe(
+        name="srresnet_l1",
+        title="SRResNet by L1, as EDSR's table 2 compares it",
+        models=("srresnet_x*",),
+        config=_PAPER,
+        data=_DIV2K,
+        source="EDSR, table 2 and section 4: the loss and the settings of EDSR on DIV2K",
+        reached="published, not run here: DIV2K 0801-0900 RGB 34.44 / 30.85 / 28.92 dB at x2 / x3 / x4",
+    ),
+)
+_OWN: tuple[Recipe, ...] = (
+    Recipe(
+        name="muon",
+        title="few steps on a machine without a graphics card",
+        models=("edsr_baseline_x*", "mdsr_baseline", "vdsr", "srresnet_x*"),
+        config=_MUON,
+        optimizer=Timm("adamuon"),
+        start="from what is trained: x3 and x4 from x2, mdsr_baseline from the three, --init",
+        data="948 crops of 471 freely licensed photographs, drawn by score",
+        source="srzoo, docs/log.md; AdaMuon (Si et al. 2025) is timm's, extra train",
+        reached="edsr_baseline_x2 at random: Set5 Y-PSNR 36.44 dB after 300 steps (90 s, 2 cores with AVX-512 bf16), "
+        "which takes Adam about 1,300",
+    ),
+    Recipe(
+        name="luma",
+        title="the small luma networks on a machine without a graphics card",
+        models=("srcnn_x*", "fsrcnn_x*", "fsrcnn_small_x*", "espcn_x*"),
+        config=_LUMA,
+        loss=OnLuma(MSE()),
+        optimizer=Timm("adamuon"),
+        start="x3 and x4 from x2: --init",
+        data="948 crops of 471 freely licensed photographs, drawn by score",
+        source="srzoo, docs/log.md",
+        reached="at random, Set5 Y-PSNR after 400 steps, by a cosine over as many: espcn_x2 34.56 dB, fsrcnn_x2 34.13",
+    ),
+    Recipe(
+        name="photo",
+        title="for real photographs: blur, noise and JPEG between HR and LR; with --degradation photo",
+        models=("edsr_baseline_x*", "mdsr_baseline"),
+        config=replace(_MUON, lr=5e-4),
+        optimizer=Timm("adamuon"),
+        start="from weights for bicubic LR: --model edsr_baseline_x2.photos",
+        data="948 crops of 471 freely licensed photographs, drawn by score; --degradation photo",
+        source="srzoo, docs/log.md",
+        reached="not measured yet",
+    ),
+)
 
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
@@ -116,6 +259,8 @@ RECIPES: Mapping[str, Recipe] = {
             reached="Set5 Y-PSNR 37.42 dB at x2 (55 min), 33.62 at x3 (5,000 steps, 29 min), 31.39 at x4 (43 min); "
             "mdsr_baseline 37.56, 33.74, 31.48 (9,000 steps, 100 min beside other work); 2 cores with AVX-512 bf16",
         ),
+        *_OLDER,
+        *_OWN,
     )
 }
 

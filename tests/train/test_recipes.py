@@ -3,9 +3,23 @@ import json
 import pytest
 
 import srzoo
-from srzoo.train import RECIPES, Adam, Halving, TrainConfig, find_recipe, suggest_config
+from srzoo.train import (
+    MSE,
+    RECIPES,
+    SGD,
+    Adam,
+    Constant,
+    Halving,
+    OnLuma,
+    Timm,
+    TrainConfig,
+    find_recipe,
+    parameter_groups,
+    suggest_config,
+)
 
 PAPER = ("edsr_baseline", "edsr", "mdsr_baseline", "mdsr")
+OLDER = ("srcnn", "fsrcnn", "espcn", "vdsr", "srresnet_l2", "srresnet_l1")
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -29,17 +43,70 @@ def test_every_recipe_is_for_models_that_exist(name):
         assert srzoo.list_models(pattern)
 
 
-def test_every_trainable_model_of_the_papers_has_a_recipe():
-    covered = {model for name in PAPER for pattern in RECIPES[name].models for model in srzoo.list_models(pattern)}
-    assert covered == {*srzoo.list_models("edsr*"), *srzoo.list_models("mdsr*")}
+def test_every_trainable_model_of_the_papers_has_its_papers_recipe():
+    names = (*PAPER, *OLDER)
+    covered = {model for name in names for pattern in RECIPES[name].models for model in srzoo.list_models(pattern)}
+    families = ("edsr", "mdsr", "srcnn", "fsrcnn", "espcn", "vdsr", "srresnet")
+    assert covered == {model for family in families for model in srzoo.list_models(f"{family}*")}
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if RECIPES[name].config.rates])
+def test_the_rates_of_a_recipe_name_a_part_of_each_of_its_models(name):
+    recipe = RECIPES[name]
+    for pattern in recipe.models:
+        for model in srzoo.list_models(pattern):
+            groups = parameter_groups(srzoo.create_model(model), recipe.config.rates, recipe.config.lr)
+            assert [group["lr"] for group in groups] == pytest.approx([recipe.config.lr, 0.1 * recipe.config.lr])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "published"),
+    [("srcnn", 21 * 21, 1e-4), ("fsrcnn", 19 * 19, 1e-3)],
+)
+def test_rates_for_summed_squares_are_told_for_means(name, values, published):
+    """Caffe's loss is half the sum over the values of a sub-image, srzoo's their mean: half the values as large."""
+    recipe = RECIPES[name]
+    assert recipe.config.lr == pytest.approx(published * values / 2, rel=0.01)
+    assert (recipe.loss, recipe.optimizer) == (OnLuma(MSE()), SGD(momentum=0.9))
+    assert recipe.config.schedule == Constant()
+
+
+def test_the_steps_of_vdsr_are_a_tenth_every_20_of_80_epochs():
+    config = RECIPES["vdsr"].config
+    assert (config.steps, config.batch_size, config.lr) == (9_960, 64, 0.1)
+    assert config.schedule.factor(9_960 // 4, config.steps) == pytest.approx(0.125)
+    assert config.schedule.factor(9_960 // 2, config.steps) == pytest.approx(0.01, rel=0.6)
+    assert RECIPES["vdsr"].optimizer == SGD(momentum=0.9, weight_decay=1e-4)
+
+
+def test_espcn_comes_down_from_a_hundredth_to_a_ten_thousandth():
+    config = RECIPES["espcn"].config
+    rates = [config.lr * config.schedule.factor(step, config.steps) for step in (0, config.steps)]
+    assert rates == pytest.approx([1e-2, 1e-4])
+    assert config.patch_size == 17
+
+
+def test_srresnet_differs_between_its_recipes_as_the_papers_do():
+    squares, absolute = (RECIPES[f"srresnet_{name}"] for name in ("l2", "l1"))
+    assert (squares.config.steps, squares.config.batch_size, squares.config.patch_size) == (1_000_000, 16, 24)
+    assert (squares.config.lr, squares.config.schedule, squares.loss) == (1e-4, Constant(), MSE())
+    assert absolute.config == RECIPES["edsr_baseline"].config
+    assert absolute.loss == srzoo.train.L1()
+
+
+def test_quick_recipes_are_those_of_two_cores_by_adamuon():
+    for name in ("muon", "photo", "luma"):
+        config = RECIPES[name].config
+        assert (config.batch_size, config.patch_size, config.ema_decay) == (4, 48, 0.998)
+        assert RECIPES[name].optimizer == Timm("adamuon")
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_plain_json_whose_configuration_comes_back(name):
     told = json.loads(json.dumps(RECIPES[name].to_json()))
     assert TrainConfig.from_json(told["config"]) == RECIPES[name].config
-    assert told["loss"]["kind"] == "L1"
-    assert told["optimizer"]["kind"] == "Adam"
+    assert told["loss"]["kind"] in ("L1", "MSE", "OnLuma")
+    assert told["optimizer"]["kind"] in ("Adam", "SGD", "Timm")
     assert all(told[key] for key in ("name", "title", "models", "start", "data", "source", "reached"))
 
 
@@ -48,7 +115,7 @@ def test_a_recipe_is_plain_json_whose_configuration_comes_back(name):
     [
         ("edsr_baselin", "there is no recipe 'edsr_baselin'; did you mean 'edsr_baseline'?"),
         ("mdrs", "there is no recipe 'mdrs'; did you mean 'mdsr'?"),
-        ("zzz", "there is no recipe 'zzz'; there are edsr_baseline, edsr, mdsr_baseline, mdsr, two_cores"),
+        ("zzz", f"there is no recipe 'zzz'; there are {', '.join(RECIPES)}"),
     ],
 )
 def test_a_recipe_that_is_not_there_is_told_with_the_nearest(name, told):
