@@ -19,7 +19,7 @@ from srzoo.data.pairs import Pair
 from srzoo.data.patches import PatchSource
 from srzoo.device import fast_precision, pick_device, to_channels_last, tuned_convolutions
 from srzoo.distributed import World
-from srzoo.train.averaging import MovingAverage
+from srzoo.train.averaging import MovingAverage, StatesOfStep, to_training_mode
 from srzoo.train.batches import Batch, Batches, Patches
 from srzoo.train.callbacks import Callback, Row
 from srzoo.train.capture import CapturedBackward
@@ -117,6 +117,8 @@ class Trainer:
         self._peaks = [float(group["lr"]) for group in groups]
         self.optimizer = optimizer(groups, lr=config.lr, device=self.device)
         self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        to_training_mode(self.model)  # once it is known what is frozen
+        self._states = StatesOfStep(self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self._may_capture = True
         self._check_options()
@@ -153,6 +155,7 @@ class Trainer:
             rate = peak * config.schedule.factor(self.step, config.steps)
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
         self.optimizer.zero_grad(set_to_none=True)
+        self._states.begin()
         loss = torch.zeros((), device=self.device)
         for part in batch.split(config.accumulate):
             loss = loss + self._backward(part)
@@ -163,7 +166,9 @@ class Trainer:
         norm = nn.utils.get_total_norm(gradients)
         if config.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self._trained, config.clip_norm, norm)
-        self._update(self.watch.judge(loss, norm))
+        keep = self.watch.judge(loss, norm)
+        self._update(keep)
+        self._states.end(keep)
         if self.ema is not None:
             self.ema.update(self.step)
         self.step += 1
@@ -280,7 +285,7 @@ class Trainer:
     def _run(self, deadline: float | None) -> None:
         """The loop: step, log, validate, save."""
         config, alone = self.config, self.world.size == 1
-        self.model.train()
+        to_training_mode(self.model)
         self._since, self._since_step = time.monotonic(), self.step
         if self._owes_validation:  # it was stopped before or in it
             with self._clock_stopped():

@@ -7,6 +7,7 @@ has no such list (`record` says why) and is run as it is, in tiles.
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -113,6 +114,7 @@ class _Recorder(TorchFunctionMode):
     def __init__(self, image: Tensor) -> None:
         self.layers: list[Layer] = [Layer("image", channels=image.shape[1])]
         self.positions: dict[int, int] = {id(image): 0}
+        self.norms: dict[int, torch.dtype] = {}  # where batch norm's factors are; its offsets follow
         self.alive: list[Tensor] = [image]  # so that no id is used twice
         self.path: list[str] = []
         self.half: Callable[[str], bool] = lambda _: False
@@ -197,14 +199,37 @@ class _Recorder(TorchFunctionMode):
         given = dict(zip(names, args, strict=False)) | kwargs
         if given.get("training") or given["running_mean"] is None:
             raise CannotRecordError("it normalises by the batch")
-        gain = (given["running_var"] + given.get("eps", 1e-5)).rsqrt()
-        gain = gain if given.get("weight") is None else gain * given["weight"]
-        offset = -given["running_mean"] * gain
-        offset = offset if given.get("bias") is None else offset + given["bias"]
+        gain = (_exact(given["running_var"]) + given.get("eps", 1e-5)).rsqrt()
+        gain = gain if given.get("weight") is None else gain * _exact(given["weight"])
+        offset = -_exact(given["running_mean"]) * gain
+        offset = offset if given.get("bias") is None else offset + _exact(given["bias"])
+        self.norms[len(self.layers)] = torch.promote_types(given["running_var"].dtype, torch.float32)
         self.layers.append(
             Layer("map", (self._source(given["input"]),), "mul", value=gain.reshape(1, -1, 1, 1), **common)
         )
         return Layer("map", (len(self.layers) - 1,), "add", value=offset.reshape(1, -1, 1, 1), **common)
+
+
+def _exact(constant: Tensor) -> Tensor:
+    """A constant in float64 where the device has it, else in float32."""
+    return constant.detach().to(torch.float32 if constant.device.type == "mps" else torch.float64)
+
+
+def _fold_norms(layers: list[Layer], norms: Mapping[int, torch.dtype]) -> None:
+    """Put each batch norm into the convolution before it, where nothing else reads that one's result."""
+    readers = Counter(source for layer in layers for source in layer.sources)
+    for position, dtype in norms.items():
+        source = layers[position].sources[0]
+        conv, gain, offset = layers[source], layers[position].value, layers[position + 1].value
+        assert isinstance(gain, Tensor)
+        assert isinstance(offset, Tensor)
+        if conv.kind != "conv" or conv.weight is None or readers[source] > 1:
+            layers[position] = replace(layers[position], value=gain.to(dtype))
+            layers[position + 1] = replace(layers[position + 1], value=offset.to(dtype))
+            continue
+        weight = _exact(conv.weight) * gain.view(-1, 1, 1, 1)
+        bias = offset.flatten() if conv.bias is None else _exact(conv.bias) * gain.flatten() + offset.flatten()
+        layers[position + 1] = replace(conv, weight=weight.to(dtype), bias=bias.to(dtype))
 
 
 def _name_of(func: Any) -> str:
@@ -282,7 +307,9 @@ def _eagerly() -> AbstractContextManager[Any]:
 
 @torch.no_grad()
 def record(model: SRModel, scale: int | None = None) -> Layers:
-    """The layers of a model at a scale; tensors are the model's own, not copies.
+    """The layers of a model at a scale; tensors are the model's own, not copies, but where batch norm is folded in.
+
+    Batch norm goes into the convolution before it, where that is read by nothing else; elsewhere it is two maps.
 
     Args:
         model: In eval mode.
@@ -303,8 +330,8 @@ def record(model: SRModel, scale: int | None = None) -> Layers:
     last = recorder.positions.get(id(result))
     if last is None:
         raise CannotRecordError("its result does not depend on the image")
-    layers = _reached(recorder.layers, last)
-    return Layers(layers, scale)
+    _fold_norms(recorder.layers, recorder.norms)
+    return Layers(_reached(recorder.layers, last), scale)
 
 
 def _reached(layers: Sequence[Layer], last: int) -> tuple[Layer, ...]:

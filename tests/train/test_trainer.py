@@ -122,7 +122,6 @@ def test_the_average_carries_the_buffers_of_batch_norm():
     trainer = Trainer(model, Waves(), CONFIG)
     trainer.fit()
     assert trainer.averaged[0].num_batches_tracked.item() == 6
-    assert torch.equal(trainer.averaged[0].running_mean, model[0].running_mean)
     assert trainer.averaged[0].running_mean.abs().sum() > 0
 
 

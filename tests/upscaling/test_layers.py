@@ -33,7 +33,10 @@ class Net(SRModel):
         self.bias = nn.Parameter(torch.rand(8, 1, 1))
         self.number = nn.Parameter(torch.tensor(0.5))
         self.wide = nn.Conv2d(8, 8, (1, 5), padding=(0, 2), groups=2)
+        self.plain = nn.Parameter(torch.rand(8, 8, 1, 1))
         nn.init.uniform_(self.norm.running_var, 0.5, 2)
+        nn.init.uniform_(self.norm.weight, 0.5, 2)
+        nn.init.normal_(self.norm.bias)
         nn.init.normal_(self.norm.running_mean)
         self.body = body
 
@@ -54,6 +57,11 @@ def in_place(net: Net, x: Tensor) -> Tensor:
     y += x
     y *= 0.5
     return y.add_(y).sub_(x)
+
+
+def twice(net: Net, x: Tensor) -> Tensor:
+    y = net.wide(x)
+    return net.norm(y) - y
 
 
 def one_object_with_two_names(net: Net, x: Tensor) -> Tensor:
@@ -78,6 +86,11 @@ RECORDED: dict[str, Body] = {
     "clamp": lambda net, x: x.clamp(-0.1, 0.2) + torch.clamp(x, min=0) + x.clamp(max=0.1),
     "batch norm": lambda net, x: net.norm(x),
     "batch norm without gain": lambda net, x: F.batch_norm(x, net.norm.running_mean, net.norm.running_var),
+    "batch norm after a convolution": lambda net, x: net.norm(net.wide(x)) + x,
+    "batch norm after a convolution without a bias": lambda net, x: net.norm(F.conv2d(x, net.plain)),
+    "batch norm after a convolution that something else reads": twice,
+    "batch norm after an activation": lambda net, x: net.norm(F.relu(x)),
+    "batch norm twice": lambda net, x: net.norm(net.norm(net.wide(x))),
     "numbers on the right": lambda net, x: ((x + 1) * 2 - 0.5) / 3,
     "numbers on the left": lambda net, x: 1 + 2 * (0.5 - x) + 3 / (x + 9),
     "buffers and parameters": lambda net, x: (x * net.gain + net.bias) / (net.number + 1) - net.number,
@@ -122,6 +135,18 @@ def test_a_half_module_is_marked() -> None:
 def test_weights_are_the_models_own() -> None:
     net = Net(lambda net, x: x).eval()
     assert next(layer for layer in record(net) if layer.kind == "conv").weight is net.head.weight
+
+
+@pytest.mark.parametrize(
+    ("name", "maps"),
+    [("batch norm after a convolution", 0), ("batch norm after a convolution that something else reads", 2),
+     ("batch norm twice", 0), ("batch norm", 0), ("batch norm after an activation", 3)],
+)  # fmt: skip
+def test_batch_norm_goes_into_a_convolution_of_its_own(name: str, maps: int) -> None:
+    net = Net(RECORDED[name]).eval()
+    kept = net.wide.weight.detach().clone()
+    assert sum(layer.kind == "map" for layer in record(net)) == maps
+    assert torch.equal(net.wide.weight, kept)
 
 
 def with_kernel(**options: object) -> Body:
@@ -210,9 +235,10 @@ def test_no_hooks_are_left_behind_even_by_a_failure() -> None:
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
 
 
+@pytest.mark.parametrize("body", ["residual with scale", "batch norm after a convolution", "batch norm twice"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_model_in_half_precision_is_recorded_and_run_in_float32(dtype: torch.dtype) -> None:
-    net = Net(RECORDED["residual with scale"]).eval().to(dtype)
+def test_a_model_in_half_precision_is_recorded_and_run_in_float32(dtype: torch.dtype, body: str) -> None:
+    net = Net(RECORDED[body]).eval().to(dtype)
     network = Network(net, 2)
     assert network.layers is not None
     lr = torch.rand(1, 3, 6, 9)
