@@ -1,7 +1,7 @@
 """What a model and a weight file are: the records everything else is built on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +96,36 @@ class Weights:
     """Repository to fetch it from where the package does not hold it, pinned: `owner/name@` and a 40-digit commit."""
 
 
+Draw = Callable[[int, int], tuple[Tensor, Tensor]]
+"""(num, side) -> that many random LR patches of `side` x `side` pixels and their HR patches, b c h w in [0, 1]."""
+Report = Callable[[int, int, str], None]
+"""Called with (done, total, what) while something long goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What the `run` of a `Fit` gives: enough to build the fitted model, and what to put on record."""
+
+    arguments: Mapping[str, Any]
+    """Constructor arguments that differ from those of the model that was given; plain JSON values."""
+    tensors: Mapping[str, Tensor]
+    """State dict of the model with these arguments."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What was found on the way, as plain JSON values, for the header of the weight file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How a family learns that no gradient trains; `srzoo train` runs it in place of the trainer."""
+
+    run: Callable[[SRModel, Draw, Any, Report], Fitted]
+    """(model, draw, settings, report) -> `Fitted`: learns from the patches that `draw` gives. The model, with random
+    weights, says scale, channels and arguments, and is not changed. The same draws and settings give the same bits."""
+    settings: type
+    """Frozen dataclass of plain values, all with defaults; refuses what cannot be with a ValueError. `srzoo train`
+    fills it in from `--set KEY=VALUE`, and its field `seed`, if it has one, from `--seed`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """The record a model file ends with: a family, its variants, its weights.
@@ -117,6 +147,8 @@ class Architecture:
     """Variant -> constructor arguments, smallest first."""
     multi_scale: bool = False
     weights: tuple[Weights, ...] = ()
+    fit: Fit | None = None
+    """How it learns, where it is not by gradients; None for networks, which the trainer trains."""
 
     def model_names(self) -> dict[str, dict[str, Any]]:
         """Each model name with the constructor arguments it stands for.

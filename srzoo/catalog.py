@@ -104,6 +104,17 @@ def architectures() -> Mapping[str, Architecture]:
     return dict(catalog().families)
 
 
+def find_family(name: str) -> Architecture | None:
+    """The family of a model name, or of `name.tag`; None if there is no such name.
+
+    Examples:
+        >>> find_family("edsr_baseline_x4.photos").family
+        'edsr'
+    """
+    known = catalog().owner.get(name.partition(".")[0])
+    return catalog().families[known[0]] if known else None
+
+
 def broken_plugins() -> list[BrokenPlugin]:
     """Installed plug-ins that could not be used."""
     return list(catalog().broken)

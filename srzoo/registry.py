@@ -17,6 +17,7 @@ from srzoo.architecture import Architecture, Origin, SRModel, Weights
 from srzoo.catalog import architectures as architectures
 from srzoo.catalog import broken_plugins as broken_plugins
 from srzoo.catalog import catalog, told_broken
+from srzoo.catalog import find_family as find_family
 from srzoo.catalog import register as register
 from srzoo.hub import FOLDER, HUB, HubFile, fetch, find_in_folder, find_weights, spelling_hint
 from srzoo.weights import FOREIGN, Header, load_strictly, read_header, read_tensors

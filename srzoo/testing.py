@@ -7,6 +7,7 @@ Run-time type checkers that wrap `forward` (jaxtyping's import hook with beartyp
 
 import contextlib
 import copy
+import dataclasses
 import inspect
 import json
 import sys
@@ -23,7 +24,7 @@ from srzoo.architecture import Architecture, SRModel
 from srzoo.upscaling.tiling import run_tiled
 from srzoo.weights import load_strictly, read_header, read_tensors, save_model
 
-TOY_ARGUMENTS = {"width": 8, "num_blocks": 2, "num_groups": 1, "expand": 1, "num_heads": 2}
+TOY_ARGUMENTS = {"width": 8, "num_blocks": 2, "num_groups": 1, "expand": 1, "num_heads": 2, "num_atoms": 16}
 """House words for a model's size, and what they are set to where a check needs a small model."""
 
 
@@ -69,6 +70,17 @@ def check_record(arch: Architecture) -> None:
     )
     for name in arch.model_names():
         _require(name.startswith(arch.family), f"name {name} does not start with the family")
+    if arch.fit is not None:
+        settings = arch.fit.settings
+        bare = [
+            one.name
+            for one in (dataclasses.fields(settings) if dataclasses.is_dataclass(settings) else ())
+            if one.default is dataclasses.MISSING
+        ]
+        _require(
+            dataclasses.is_dataclass(settings) and not bare,
+            f"fit.settings is {settings.__name__}; give a dataclass whose fields all have plain defaults",
+        )
     for row in arch.weights:
         _require(row.model in arch.model_names(), f"weights {row.model}.{row.tag} are for no model of the family")
         _require(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from srzoo.architecture import SRModel
+from srzoo.cli.fitting import run_fit
 from srzoo.cli.sigterm import sigterm_exits
 from srzoo.cli.training_options import (
     DEGRADATIONS,
@@ -44,6 +45,7 @@ from srzoo.train.checkpoint import find_checkpoints
 from srzoo.train.checkpoint import read_config as read_run_config
 from srzoo.train.estimate import Estimate, estimate_run
 from srzoo.train.finetune import prepare, train_prepared
+from srzoo.train.fitting import find_fit
 
 LOGGER = logging.getLogger("srzoo")
 
@@ -63,6 +65,9 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and leave a folder with everything that came of it; under torchrun, as one of several processes."""
+    if (fit := find_fit(args.model)) is not None:
+        with sigterm_exits():
+            return run_fit(args, fit)
     try:
         with sigterm_exits(), joined_world(args.device or "auto") as (world, device):
             if not world.is_main:
@@ -76,6 +81,10 @@ def _train(args: argparse.Namespace, device: str, world: World) -> int:
     seed = args.seed if args.seed is not None else RECIPES[args.recipe].config.seed if args.recipe else 0
     torch.manual_seed(max(0, seed))
     model, start = read_model(args)
+    if find_fit(model.name) is not None:
+        raise ValueError(
+            f"{args.model} holds a fitted model, which cannot be trained further; give --model {model.name}"
+        )
     on_gpu = pick_device(device).type == "cuda"
     read_config(args, 100, start, device, on_gpu)  # settings that cannot be are told before images are decoded
     loss, optimizer, folders = read_loss(args), read_optimizer(args), read_folders(args)
