@@ -11,6 +11,7 @@ from typing import Any
 
 from srzoo.cli.plain import plain
 from srzoo.data.lr_images import LAYOUTS, LRImages, Report, downscale_images
+from srzoo.data.presets import PRESETS
 from srzoo.image import MAX_PIXELS
 
 
@@ -39,6 +40,12 @@ def add(commands: Any) -> None:
         choices=("symmetric", "replicate"),
         default="symmetric",
         help="beyond the edge: mirrored as by MATLAB since 2007, or repeated as before",
+    )
+    parser.add_argument(
+        "--degradation",
+        choices=tuple(PRESETS),
+        default="bicubic",
+        help="how LR images are made; what is drawn is drawn from the file's name, so it is the same everywhere",
     )
     parser.add_argument(
         "--layout",
@@ -132,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
             args.output,
             scales=args.scale,
             border=args.border,
+            degradation=None if args.degradation == "bicubic" else PRESETS[args.degradation],
             layout=args.layout,
             overwrite=args.overwrite,
             workers=args.workers,
@@ -141,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
     summary = summarize(images, time.perf_counter() - start)
     if args.json:
         rows = [{**asdict(image), "status": image.status} for image in images]
-        job = {"scales": args.scale, "border": args.border, "layout": args.layout}
+        job = {"scales": args.scale, "border": args.border, "degradation": args.degradation, "layout": args.layout}
         print(json.dumps({**job, **summary, "results": rows}, indent=2))
     elif not args.quiet:
         for words in _told(summary):

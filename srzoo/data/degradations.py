@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from srzoo.data.crops import on_device
-from srzoo.data.jpeg import TABLES, doubled, halved, recoded, to_rgb, to_ycc
+from srzoo.data.jpeg import doubled, halved, recoded, scaled_tables, to_rgb, to_ycc
 from srzoo.resize import imresize, pad_symmetric
 
 Range = int | float | tuple[int | float, int | float]
@@ -66,7 +66,7 @@ class Step(Protocol):
         ...
 
 
-def _checked(x: Tensor, seeds: Sequence[int], scale: int | None = None) -> None:
+def checked_patches(x: Tensor, seeds: Sequence[int], scale: int | None = None) -> None:
     """See that there is a seed for each patch, and that the size suits the scale."""
     if len(seeds) != len(x):
         raise ValueError(f"got {len(seeds)} seeds for {len(x)} patches; give one for each patch")
@@ -101,7 +101,7 @@ def _bits(seeds: Sequence[int], num: int) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-def _uniform(seeds: Sequence[int], *bounds: tuple[int | float, int | float]) -> list[np.ndarray]:
+def uniform_draws(seeds: Sequence[int], *bounds: tuple[int | float, int | float]) -> list[np.ndarray]:
     """For each pair of bounds, a float64 value between them for each seed."""
     units = (_bits(seeds, len(bounds)) >> np.uint64(11)) * 2.0**-53
     return [low + (high - low) * units[:, i] for i, (low, high) in enumerate(bounds)]
@@ -157,7 +157,7 @@ class Bicubic:
         Raises:
             ValueError: If the sides are no multiples of the scale, or the seeds are not one a patch.
         """
-        _checked(hr, seeds, scale)
+        checked_patches(hr, seeds, scale)
         return imresize(hr, scale=Fraction(1, scale))
 
 
@@ -223,17 +223,24 @@ class Downscale:
         Raises:
             ValueError: If the sides are no multiples of the scale, or the seeds are not one a patch.
         """
-        _checked(hr, seeds, scale)
+        checked_patches(hr, seeds, scale)
         taps = _taps(self.kernel, scale, hr.device, hr.dtype).expand(len(hr), -1)
         x = pad_symmetric(hr, self.margin * scale)
         return _filter(_filter(x, taps[:, :, None], (scale, 1)), taps[:, None, :], (1, scale))
 
 
 def _gaussian(
-    sigma: np.ndarray, across: np.ndarray, angle: np.ndarray, positions: np.ndarray
+    sigma: np.ndarray,
+    across: np.ndarray,
+    angle: np.ndarray,
+    positions: np.ndarray,
+    centre: tuple[float, float] = (0.0, 0.0),
 ) -> Float[Tensor, "b k k"]:
-    """Gaussians (b, k, k) sampled at the positions and normalised: deviation `sigma` along `angle` degrees."""
-    y, x = positions[:, None], positions[None, :]
+    """Gaussians (b, k, k) sampled at the positions and normalised: deviation `sigma` along `angle` degrees.
+
+    `centre` is how far right and down of position 0 they lie.
+    """
+    y, x = positions[:, None] - centre[1], positions[None, :] - centre[0]
     cos, sin = (f(np.deg2rad(angle))[:, None, None] for f in (np.cos, np.sin))
     along, beside = x * cos - y * sin, x * sin + y * cos  # rows go down, angles go up
     sigma, across = (np.maximum(s, _NARROWEST)[:, None, None] for s in (sigma, across))
@@ -288,11 +295,11 @@ class Blur:
         Raises:
             ValueError: If the seeds are not one a patch.
         """
-        _checked(x, seeds)
+        checked_patches(x, seeds)
         if self.reach == 0:
             return x
         across = self.sigma if self.across is None else self.across
-        sigma, beside, angle = _uniform(seeds, *map(_bounds, (self.sigma, across, self.angle)))
+        sigma, beside, angle = uniform_draws(seeds, *map(_bounds, (self.sigma, across, self.angle)))
         positions = np.arange(-self.reach, self.reach + 1.0)
         x = pad_symmetric(x, self.reach)
         if self.across is not None:
@@ -347,11 +354,12 @@ class Noise:
         Raises:
             ValueError: If the seeds are not one a patch.
         """
-        _checked(x, seeds)
+        checked_patches(x, seeds)
         if self.photons is None and _bounds(self.sigma)[1] == 0:
             return x
         # `_normal` takes the first hash of each seed, so the parameters come from later ones.
-        _, sigma, photons, chance = _uniform(seeds, (0, 1), _bounds(self.sigma), _bounds(self.photons or 1), (0, 1))
+        ranges = (0, 1), _bounds(self.sigma), _bounds(self.photons or 1), (0, 1)
+        _, sigma, photons, chance = uniform_draws(seeds, *ranges)
         noise = _normal(seeds, x)
         if self.grey > 0:
             noise = torch.where(_a_patch(chance, x).double() < self.grey, noise[:, :1], noise)
@@ -399,9 +407,8 @@ class Jpeg:
     def tables(self, seeds: Sequence[int]) -> Int[Tensor, "b 2 8 8"]:
         """Quantisation tables of luma and chroma for the quality drawn from each seed, on the CPU."""
         least, most = _bounds(self.quality)
-        quality = np.floor(_uniform(seeds, (least, most + 1))[0]).astype(np.int64)
-        percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)[:, None, None, None]
-        return torch.from_numpy(np.clip((TABLES * percent + 50) // 100, 1, 255))
+        quality = np.floor(uniform_draws(seeds, (least, most + 1))[0]).astype(np.int64)
+        return torch.from_numpy(scaled_tables(quality))
 
     def __call__(self, x: Float[Tensor, "b c h w"], seeds: Sequence[int]) -> Float[Tensor, "b c h w"]:
         """Patches as the JPEG files of them decode, in steps of 1/255.
@@ -409,7 +416,7 @@ class Jpeg:
         Raises:
             ValueError: If the patches are neither RGB nor grey, or the seeds are not one a patch.
         """
-        _checked(x, seeds)
+        checked_patches(x, seeds)
         b, channels, height, width = x.shape
         if channels not in (1, 3):
             raise ValueError(f"the patches have {channels} channels; JPEG takes 1 (grey) or 3 (RGB)")
@@ -434,14 +441,16 @@ class Unknown:
 
     The challenge (Timofte et al. 2017) kept its kernels hidden. This one is drawn as for DIV2KRK (Bell-Kligler et al.
     2019): a Gaussian of random width along two axes and random direction, each weight changed by up to a quarter,
-    normalised. All patches of a scale share it. It is centred on the LR pixel and 5 LR pixels wide.
+    normalised. All patches of a scale share it. It is 5 LR pixels wide, and its middle lies `shift` LR pixels from the
+    middle of the LR pixel, in a random direction; then LR and HR images do not lie upon each other.
 
     Args:
         seed: Tells which kernel.
         sigma: Range of the standard deviations in LR pixels, 0 to 2.
+        shift: Range of the distance in LR pixels, 0 to 2.
 
     Raises:
-        ValueError: If the range is not increasing or out of bounds.
+        ValueError: If a range is not increasing or out of bounds.
 
     Examples:
         >>> Unknown(seed=3).kernel(2).shape
@@ -450,18 +459,23 @@ class Unknown:
 
     seed: int
     sigma: Range = (0.2, 1.0)
+    shift: Range = 0.0
 
     def __post_init__(self) -> None:
         _check_range("sigma", self.sigma, 0, 2, " LR pixels")
+        _check_range("shift", self.shift, 0, 2, " LR pixels")
 
     def kernel(self, scale: int) -> Float[Tensor, "k k"]:
         """The hidden kernel in HR pixels, 5 * scale on each side: not negative, sums to 1, float64, on the CPU."""
         least, most = (bound * scale for bound in _bounds(self.sigma))
         rng = np.random.default_rng([self.seed % 2**64, scale])
         sigma, across, angle = (rng.uniform(*ends, size=1) for ends in ((least, most), (least, most), (0, 180)))
+        changes = rng.uniform(0.75, 1.25, size=(5 * scale, 5 * scale))
+        # Drawn last, so that the kernel of a seed is the same with and without a shift but for where it lies.
+        distance, towards = rng.uniform(*_bounds(self.shift)) * scale, rng.uniform(0, 2 * math.pi)
         positions = np.arange(5 * scale) - (5 * scale - 1) / 2
-        gaussian = _gaussian(sigma, across, angle, positions)[0]
-        kernel = gaussian * torch.from_numpy(rng.uniform(0.75, 1.25, size=gaussian.shape))
+        centre = distance * math.cos(towards), -distance * math.sin(towards)  # rows go down, angles go up
+        kernel = _gaussian(sigma, across, angle, positions, centre)[0] * torch.from_numpy(changes)
         return kernel / kernel.sum()
 
     @property
@@ -475,19 +489,18 @@ class Unknown:
         Raises:
             ValueError: If the sides are no multiples of the scale, or the seeds are not one a patch.
         """
-        _checked(hr, seeds, scale)
-        kernel = _hidden_kernel(self.seed, _bounds(self.sigma), scale, hr.device, hr.dtype)
+        checked_patches(hr, seeds, scale)
+        hidden = Unknown(self.seed, _bounds(self.sigma), _bounds(self.shift))  # hashable, even as read from JSON
+        kernel = _hidden_kernel(hidden, scale, hr.device, hr.dtype)
         x = pad_symmetric(hr, self.margin * scale)
         return _filter(x, kernel.expand(len(hr), -1, -1), (scale, scale))
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is cached must serve a later caller who trains
-def _hidden_kernel(
-    seed: int, sigma: tuple[int | float, int | float], scale: int, device: torch.device, dtype: torch.dtype
-) -> Float[Tensor, "k k"]:
+def _hidden_kernel(hidden: Unknown, scale: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "k k"]:
     """The kernel of `Unknown`, there."""
-    return Unknown(seed, sigma).kernel(scale).to(device, dtype)
+    return hidden.kernel(scale).to(device, dtype)
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -544,7 +557,7 @@ class Chain:
             ValueError: If the sides are no multiples of the scale, the seeds are not one a patch, or `Jpeg` meets
                 another number of channels than 1 or 3.
         """
-        _checked(hr, seeds, scale)
+        checked_patches(hr, seeds, scale)
         streams = _bits(seeds, len(self.steps)).T.tolist()
         x = hr
         for step, own in zip(self.steps, streams, strict=True):

@@ -1,10 +1,11 @@
 """The arithmetic of JPEG in whole numbers, as libjpeg does it: what `srzoo.data.Jpeg` is made of."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Int32
+from jaxtyping import Int, Int32
 from torch import Tensor
 
 # Quantisation tables of quality 50: ISO/IEC 10918-1, annex K, tables K.1 (luma) and K.2 (chroma).
@@ -13,6 +14,30 @@ _LUMA = """16 11 10 16 24 40 51 61  12 12 14 19 26 58 60 55  14 13 16 24 40 57 6
 _CHROMA = """17 18 24 47 99 99 99 99  18 21 26 66 99 99 99 99  24 26 56 99 99 99 99 99  47 66 99 99 99 99 99 99
     99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99"""
 TABLES = np.array([_LUMA.split(), _CHROMA.split()], dtype=np.int64).reshape(2, 8, 8)
+
+
+def scaled_tables(quality: Int[np.ndarray, " b"]) -> Int[np.ndarray, "b 2 8 8"]:
+    """Quantisation tables of luma and chroma for each quality, 1 to 100, as libjpeg scales them, with 8-bit entries."""
+    percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)[:, None, None, None]
+    return np.clip((TABLES * percent + 50) // 100, 1, 255)
+
+
+def estimate_quality(luma: Sequence[int]) -> int:
+    """The quality, 1 to 100, whose luma table is nearest to that of a file; exact where libjpeg's own was used.
+
+    Compared are the sums of the tables, so the order of the 64 entries does not matter.
+
+    Raises:
+        ValueError: If there are not 64 entries.
+
+    Examples:
+        >>> estimate_quality(scaled_tables(np.array([72]))[0, 0].flatten().tolist())
+        72
+    """
+    if len(luma) != 64:
+        raise ValueError(f"the table has {len(luma)} entries; JPEG's have 64")
+    sums = scaled_tables(np.arange(1, 101))[:, 0].sum((1, 2))
+    return 100 - int(np.abs(sums - sum(luma))[::-1].argmin())  # the best of those that are as near
 
 
 # The 8-point DCT in units of 2**-13, as the butterflies of libjpeg's accurate integer DCT multiply out; the right half

@@ -1,4 +1,4 @@
-"""Folders of LR images made from HR images, pixel for pixel as MATLAB makes them."""
+"""Folders of LR images made from HR images: pixel for pixel as MATLAB makes them, or degraded."""
 
 import os
 import re
@@ -12,6 +12,8 @@ from typing import Literal
 
 import torch
 
+from srzoo.data.degradations import Degradation
+from srzoo.data.degraded import degraded_lr
 from srzoo.data.folders import find_images
 from srzoo.files import replacing
 from srzoo.image import BITS, MAX_PIXELS, Picture, inks_as_rgb, read_picture, to_pil
@@ -156,13 +158,36 @@ def _must_exist(sources: Sequence[Path]) -> None:
             raise FileNotFoundError(f"{source} does not exist")
 
 
-def shrink_picture(picture: Picture, scale: int, border: Border = "symmetric") -> Picture:
+@dataclass(frozen=True)
+class _Way:
+    """How the LR images of a job are made, and whether anew."""
+
+    border: Border
+    degradation: Degradation | None
+    overwrite: bool
+
+
+def shrink_picture(
+    picture: Picture,
+    scale: int,
+    border: Border = "symmetric",
+    *,
+    degradation: Degradation | None = None,
+    name: str = "",
+) -> Picture:
     """The LR image of an HR image, cropped to a multiple of the scale first; pixels only, no profile or EXIF.
 
     Alpha is shrunk like the colours, and changes nothing about them.
 
+    Args:
+        picture: The HR image.
+        scale: A whole factor.
+        border: See `downscale_images`; for MATLAB's bicubic only.
+        degradation: How LR is made; None is MATLAB's bicubic.
+        name: Of the image; what a degradation draws is drawn from it.
+
     Raises:
-        ValueError: If it has 16 bits a channel, or is smaller than the scale.
+        ValueError: If it has 16 bits a channel, is smaller than the scale, or has alpha where a degradation is given.
     """
     if picture.dtype != "uint8":
         raise ValueError(f"it has {BITS[picture.dtype]} bits a channel, and LR images have 8; convert it first")
@@ -170,7 +195,12 @@ def shrink_picture(picture: Picture, scale: int, border: Border = "symmetric") -
     if min(height, width) < scale:
         raise ValueError(f"it has {width}x{height} pixels, fewer than scale {scale} needs")
     hr = picture.pixels[: height // scale * scale, : width // scale * scale].transpose(2, 0, 1)
-    lr = imresize(torch.from_numpy(hr.copy())[None], scale=Fraction(1, scale), border=border)[0]
+    if degradation is None:
+        lr = imresize(torch.from_numpy(hr.copy())[None], scale=Fraction(1, scale), border=border)[0]
+    elif len(hr) in (1, 3):
+        lr = degraded_lr(torch.from_numpy(hr.copy()), scale, degradation, name)
+    else:
+        raise ValueError("it has alpha, which has no degradation; put it on a background first")
     return Picture(lr.permute(1, 2, 0).numpy(), picture.mode)
 
 
@@ -180,13 +210,14 @@ def downscale_images(
     *,
     scales: Sequence[int] = (2, 3, 4),
     border: Border = "symmetric",
+    degradation: Degradation | None = None,
     layout: Layout = "plain",
     overwrite: bool = False,
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     report: Report | None = None,
 ) -> list[LRImages]:
-    """LR images of every HR image as PNG files, bit-equal to MATLAB's `imresize(HR, 1/scale, 'bicubic')`.
+    """LR images of every HR image as PNG files, bit-equal to MATLAB's `imresize(HR, 1/scale, 'bicubic')`, or degraded.
 
     Each HR image is decoded once for all scales, and cropped to a multiple of each of them. Grey files stay grey,
     palettes and inks become RGB, alpha stays. What cannot be done is told in the result, and the job goes on. Files are
@@ -197,6 +228,8 @@ def downscale_images(
         output: Likewise.
         scales: Likewise.
         border: "symmetric" (MATLAB since 2007) or "replicate" (before); see `imresize`.
+        degradation: How LR images are made instead, such as `srzoo.data.presets.PRESETS["photo"]`. What it draws is
+            drawn from the name of the file without its suffix: the same images come out wherever this is done.
         layout: See `plan_lr_images`.
         overwrite: Make LR images anew that exist.
         workers: Images worked on at a time, each of which is in memory; None takes the number of processors.
@@ -207,7 +240,8 @@ def downscale_images(
         One record an HR image, in the order of their names.
 
     Raises:
-        FileNotFoundError, ValueError: See `plan_lr_images`; also if `border`, `workers` or `max_pixels` is not allowed.
+        FileNotFoundError, ValueError: See `plan_lr_images`; also if `border`, `workers` or `max_pixels` is not allowed,
+            or both a degradation and a border are given.
 
     Examples:
         >>> import tempfile
@@ -222,15 +256,17 @@ def downscale_images(
     """
     if border not in ("symmetric", "replicate"):
         raise ValueError(f"border is {border!r}; allowed are 'symmetric' and 'replicate'")
+    if degradation is not None and border != "symmetric":
+        raise ValueError(f"border {border!r} is of MATLAB's bicubic, and a degradation was given; give one of the two")
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}; give 1 or more")
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}; give 1 or more")
     several = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     jobs = plan_lr_images(several, output, scales=scales, layout=layout)
-    found: dict[int, LRImages] = {}
+    way, found = _Way(border, degradation, overwrite), dict[int, LRImages]()
     with _workers(min(workers or _processors(), len(jobs))) as pool:
-        waiting = {pool.submit(_do, job, border, overwrite, max_pixels): i for i, job in enumerate(jobs)}
+        waiting = {pool.submit(_do, job, way, max_pixels): i for i, job in enumerate(jobs)}
         for future in as_completed(waiting):
             found[waiting[future]] = future.result()
             if report:
@@ -255,11 +291,11 @@ def _workers(number: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)
 
 
-def _do(job: LRImages, border: Border, overwrite: bool, max_pixels: int) -> LRImages:
+def _do(job: LRImages, way: _Way, max_pixels: int) -> LRImages:
     """One HR image; mistakes become its `error`."""
     if job.error is not None:
         return job
-    kept = () if overwrite else tuple(s for s, file in job.outputs.items() if Path(file).is_file())
+    kept = () if way.overwrite else tuple(s for s, file in job.outputs.items() if Path(file).is_file())
     wanted = [scale for scale in job.outputs if scale not in kept]
     if not wanted:
         return replace(job, kept=kept)
@@ -271,7 +307,7 @@ def _do(job: LRImages, border: Border, overwrite: bool, max_pixels: int) -> LRIm
         told = f"{job.hr} has more than 8 bits a channel, and LR images have 8; convert it first"
         return replace(job, kept=kept, error=told)
     height, width = picture.pixels.shape[:2]
-    problems = {scale: _make(picture, scale, job.outputs[scale], border) for scale in wanted}
+    problems = {scale: _make(picture, scale, job, way) for scale in wanted}
     made = tuple(scale for scale in wanted if problems[scale] is None)
     cropped = tuple(scale for scale in made if width % scale or height % scale)
     told = list(dict.fromkeys(problem for problem in problems.values() if problem is not None))
@@ -279,10 +315,12 @@ def _do(job: LRImages, border: Border, overwrite: bool, max_pixels: int) -> LRIm
     return LRImages(job.hr, job.outputs, width, height, made, kept, cropped, error)
 
 
-def _make(picture: Picture, scale: int, file: str, border: Border) -> str | None:
+def _make(picture: Picture, scale: int, job: LRImages, way: _Way) -> str | None:
     """What went wrong with one LR image, if anything did."""
+    file = job.outputs[scale]
     try:
-        _write_png(shrink_picture(picture, scale, border), Path(file))
+        lr = shrink_picture(picture, scale, way.border, degradation=way.degradation, name=Path(job.hr).stem)
+        _write_png(lr, Path(file))
     except (ValueError, MemoryError) as problem:
         return str(problem) or type(problem).__name__
     except OSError as problem:

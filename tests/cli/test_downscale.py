@@ -42,6 +42,17 @@ def test_lines_and_summary(hr: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.splitlines()[-1].startswith("4 LR images were there already")
 
 
+def test_a_degradation_by_name_makes_other_images(hr: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(hr, "-o", hr.parent / "clean", "--scale=2", "--quiet") == 0
+    for out in ("once", "twice"):
+        assert run(hr, "-o", hr.parent / out, "--scale=2", "--degradation=photo", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["degradation"] == "photo"
+    for name in ("a.png", "b.png"):
+        clean, once, twice = ((hr.parent / out / "x2" / name).read_bytes() for out in ("clean", "once", "twice"))
+        assert once == twice
+        assert once != clean
+
+
 def test_json_names_all(hr: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(hr, "-o", hr.parent / "out", "--scale=3", "--layout=edsr-pytorch", "--border=replicate", "--json") == 0
     found = json.loads(capsys.readouterr().out)

@@ -19,6 +19,7 @@ FIXED = [
     Downscale("lanczos"),
     Downscale("nearest"),
     Unknown(seed=3),
+    Unknown(seed=3, sigma=0.4, shift=(0.5, 1.0)),
     Chain(Blur(0.8), Bicubic()),
 ]
 RANDOM = [
@@ -222,9 +223,32 @@ def test_the_unknown_kernel_is_anisotropic_and_centred() -> None:
     assert max(ratios) > 2
 
 
+@pytest.mark.parametrize(("seed", "scale"), [(0, 4), (1, 4), (2, 3)])
+def test_a_shift_moves_the_unknown_kernel_by_that_many_lr_pixels(seed: int, scale: int) -> None:
+    still, moved = (Unknown(seed, (0.2, 0.5), shift).kernel(scale).numpy() for shift in (0.0, (0.5, 0.8)))
+    (before, spread), (after, spread_after) = moments(still), moments(moved)
+    distance = np.hypot(*(after - before)) / scale
+    assert 0.45 < distance < 0.85
+    np.testing.assert_allclose(spread_after, spread, rtol=0.25, atol=0.1)
+
+
+def test_the_shift_of_a_seed_has_a_direction_of_its_own() -> None:
+    centres = np.array([moments(Unknown(seed, 0.3, 0.8).kernel(4).numpy())[0] for seed in range(8)])
+    assert (centres > 0).any(0).all()
+    assert (centres < 0).any(0).all()
+
+
+def test_without_a_shift_the_kernel_of_a_seed_is_what_it_always_was() -> None:
+    kernel = Unknown(seed=0).kernel(4)
+    assert kernel.flatten()[[0, 105, 210]].tolist() == pytest.approx(
+        [8.855197073851558e-16, 2.456281040529479e-05, 0.029396267358648222], rel=1e-9
+    )
+
+
 @pytest.mark.parametrize("scale", [2, 3])
-def test_unknown_is_its_kernel_then_subsampling(scale: int) -> None:
-    part = Unknown(seed=5)
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_unknown_is_its_kernel_then_subsampling(scale: int, shift: float) -> None:
+    part = Unknown(seed=5, shift=shift)
     hr = pixels(1, 2, 8 * scale, 9 * scale)
     kernel = part.kernel(scale).numpy()
     before = 2 * scale  # so that the kernel's 5 * scale pixels lie around those of an LR pixel
@@ -479,6 +503,7 @@ def test_chains_that_make_no_sense_are_refused() -> None:
         (lambda: Jpeg((50, 101)), "quality is (50, 101); give"),
         (lambda: Jpeg(50.5), "quality is 50.5; give whole numbers from 1 to 100"),  # type: ignore[arg-type]
         (lambda: Jpeg(50, "4:2:2"), "chroma is '4:2:2'; allowed are '4:2:0' and '4:4:4'"),  # type: ignore[arg-type]
+        (lambda: Unknown(0, shift=2.5), "shift is 2.5; give one number or (least, most), from 0 to 2 LR pixels"),
         (lambda: Unknown(0, sigma=3.0), "sigma is 3.0; give one number or (least, most), from 0 to 2 LR pixels"),
         (
             lambda: Downscale("bicubic"),  # type: ignore[arg-type]

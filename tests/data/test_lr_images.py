@@ -13,6 +13,7 @@ from PIL import Image
 from srzoo.data import lr_images
 from srzoo.data.folders import find_images, match_lr
 from srzoo.data.lr_images import LRImages, downscale_images, plan_lr_images
+from srzoo.data.presets import PRESETS
 from srzoo.image import Picture
 from srzoo.resize import Border, imresize
 
@@ -259,9 +260,9 @@ def test_workers_compute_in_one_thread_and_give_the_same(
     seen: list[tuple[str, int]] = []
     honest = lr_images.shrink_picture
 
-    def watched(*args: Any) -> Picture:
+    def watched(*args: Any, **more: Any) -> Picture:
         seen.append((threading.current_thread().name, torch.get_num_threads()))
-        return honest(*args)
+        return honest(*args, **more)
 
     monkeypatch.setattr(lr_images, "shrink_picture", watched)
     before = torch.get_num_threads()
@@ -322,3 +323,14 @@ def test_inputs_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="has no image"):
         downscale_images(tmp_path / "empty")
+
+
+def test_a_degradation_takes_neither_alpha_nor_a_border_of_bicubic(tmp_path: Path) -> None:
+    save(tmp_path / "HR/alpha.png", noise(12, 12, 4))
+    save(tmp_path / "HR/grey.png", noise(16, 16, seed=1))
+    found = downscale_images(tmp_path / "HR", scales=(2,), degradation=PRESETS["photo"])
+    assert [image.status for image in found] == ["failed", "done"]
+    assert str(found[0].error).endswith("it has alpha, which has no degradation; put it on a background first")
+    assert read(found[1].outputs[2]).shape == (8, 8, 1)
+    with pytest.raises(ValueError, match="border 'replicate' is of MATLAB's bicubic, and a degradation was given"):
+        downscale_images(tmp_path / "HR", scales=(2,), border="replicate", degradation=PRESETS["photo"])

@@ -1,0 +1,55 @@
+"""LR images to measure on, degraded the same way wherever they are made: what is drawn depends on the image's name."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from srzoo.data.degradations import Degradation
+from srzoo.data.hold_out import hash_of
+from srzoo.data.pairs import Pair
+
+
+def degrade_pairs(pairs: Iterable[Pair], degradation: Degradation) -> Iterator[Pair]:
+    """The pairs with their LR images made anew from HR, one at a time; equal names and pixels, equal LR images.
+
+    Args:
+        pairs: Such as `srzoo.data.pairs_from_hr(folder, 2)` or `find_set("Set5").pairs(2)`.
+        degradation: Such as `srzoo.data.presets.PRESETS["photo"]`.
+
+    Raises:
+        ValueError: If the degradation does not take the number of channels, or gives LR images of another size.
+
+    Examples:
+        >>> from srzoo.data.presets import PRESETS
+        >>> hr = torch.randint(0, 256, (3, 24, 24), dtype=torch.uint8)
+        >>> [pair] = degrade_pairs([Pair("noise", torch.zeros(3, 12, 12, dtype=torch.uint8), hr, 2)], PRESETS["photo"])
+        >>> pair.name, tuple(pair.lr.shape)
+        ('noise', (3, 12, 12))
+    """
+    for pair in pairs:
+        yield replace(pair, lr=degraded_lr(pair.hr, pair.scale, degradation, pair.name))
+
+
+def degraded_lr(hr: UInt8[Tensor, "c H W"], scale: int, degradation: Degradation, name: str) -> UInt8[Tensor, "c h w"]:
+    """The LR image of a whole HR image, rounded half up to 8 bits; what is drawn for it is drawn from its name.
+
+    Args:
+        hr: Height and width are multiples of the scale.
+        scale: A whole factor of 2 or more.
+        degradation: How it is made; past the edge, it sees what its parts put there.
+        name: Of the image without folder and suffix.
+
+    Raises:
+        ValueError: If the sides are no multiples of the scale, the degradation does not take the number of channels,
+            or it gives an image of another size.
+    """
+    with torch.no_grad():
+        [lr] = degradation(hr[None].float() / 255, scale, [hash_of(name) % 2**63])
+    expected = (len(hr), hr.shape[1] // scale, hr.shape[2] // scale)
+    if tuple(lr.shape) != expected:
+        found = tuple(lr.shape)
+        raise ValueError(f"{degradation} made an LR image of shape {found}; at x{scale} it must be {expected}")
+    return lr.mul(255).add(0.5).floor().clamp(0, 255).to(torch.uint8)
