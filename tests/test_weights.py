@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 import srzoo
+from srzoo.architecture import Weights
+from srzoo.benchmark import mean_psnr
+from srzoo.data import Pair, pairs_from_hr
+from srzoo.data.degraded import degrade_pairs
+from srzoo.data.presets import PRESETS
+from srzoo.hub import PRETRAINED, place
 from srzoo.models.edsr import ARCH as EDSR_ARCH
 from srzoo.models.edsr import EDSR
+from srzoo.registry import architectures
 from srzoo.weights import (
     KEY,
     SCHEMA,
@@ -22,6 +30,13 @@ from srzoo.weights import (
     read_tensors,
     write_weights,
 )
+
+BUNDLED = [row for arch in architectures().values() for row in arch.weights if place(row) == "package"]
+PICTURES = Path(__file__).parent / "images"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "images" / "coffee.png"
+TOLERANCE = 0.005  # dB
+BUDGET = 45_000_000  # bytes
+each_bundled = pytest.mark.parametrize("row", BUNDLED, ids=lambda row: f"{row.model}.{row.tag}")
 
 
 @pytest.fixture
@@ -313,3 +328,85 @@ except OSError as error:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "a.safetensors could not be written (" in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+def degradation_of(row: Weights) -> str:
+    """The name of what made the LR images that the scores of a file are of."""
+    return read_header(PRETRAINED / row.file).recipe.get("scored_on", {}).get("degradation", "bicubic")
+
+
+def score_pairs(source: Path, scale: int, degradation: str) -> list[Pair]:
+    """Pairs of a folder or file, whose LR images are MATLAB's bicubic or made by a preset, of RGB then."""
+    pairs = pairs_from_hr(source, scale)
+    if degradation == "bicubic":
+        return pairs
+    rgb = [replace(pair, hr=pair.hr.expand(3, -1, -1).contiguous(), lr=pair.lr.expand(3, -1, -1)) for pair in pairs]
+    return list(degrade_pairs(rgb, PRESETS[degradation]))
+
+
+def check_scores(row: Weights, recorded: dict[str, float], source: Path, degradation: str) -> None:
+    """The file scores on images, at every scale it serves, what is recorded, and more than bicubic does."""
+    model = srzoo.create_model(f"{row.model}.{row.tag}")
+    assert recorded.keys() == {f"x{scale}" for scale in model.scales}
+    for scale in model.scales:
+        pairs = score_pairs(source, scale, degradation)
+        found = mean_psnr(srzoo.evaluate(model, pairs))
+        assert found == pytest.approx(recorded[f"x{scale}"], abs=TOLERANCE)
+        assert found > mean_psnr(srzoo.evaluate(srzoo.create_model(f"bicubic_x{scale}"), pairs)) + 0.2
+
+
+def check_set(row: Weights, name: str, source: Path) -> None:
+    """The same for what the file's own header records of a set."""
+    degradation = degradation_of(row)
+    ending = "" if degradation == "bicubic" else f" {degradation}"
+    by_scale = read_header(PRETRAINED / row.file).metrics[name + ending]
+    check_scores(row, {scale: entry["psnr"] for scale, entry in by_scale.items()}, source, degradation)
+
+
+def test_there_are_bundled_files() -> None:
+    assert {f"edsr_baseline_x{scale}" for scale in (2, 3, 4)} <= {row.model for row in BUNDLED}
+
+
+def test_bundled_files_stay_small_and_each_has_a_row() -> None:
+    files = {path.name: path.stat().st_size for path in PRETRAINED.glob("*.safetensors")}
+    assert sum(files.values()) < BUDGET
+    assert files.keys() == {row.file for row in BUNDLED}
+
+
+@each_bundled
+def test_a_bundled_file_is_the_recorded_one_and_says_what_it_is(row: Weights) -> None:
+    path = PRETRAINED / row.file
+    assert file_sha256(path) == row.sha256
+    header = read_header(path)
+    assert (header.model, header.license, header.source) == (row.model, row.license, row.source)
+    assert {"data", "device", "srzoo", "pictures"} <= header.recipe.keys()
+    assert {"config", "steps"} <= header.recipe.keys() or "fit" in header.recipe
+    assert {tensor.dtype for tensor in read_tensors(path, header).values() if tensor.is_floating_point()} == {
+        torch.float16
+    }
+    for name, by_scale in row.metrics.items():
+        assert by_scale == {scale: entry["psnr"] for scale, entry in header.metrics[name].items()}
+
+
+@each_bundled
+def test_a_bundled_file_scores_what_is_recorded_on_the_pictures_here(row: Weights) -> None:
+    recorded = json.loads((PICTURES / "scores.json").read_text())[f"{row.model}.{row.tag}"]
+    assert recorded["content"] == read_header(PRETRAINED / row.file).content
+    assert recorded["degradation"] == degradation_of(row)
+    check_scores(row, recorded["psnr"], PICTURES, recorded["degradation"])
+
+
+@each_bundled
+def test_a_bundled_file_scores_what_its_header_says_on_the_example(row: Weights) -> None:
+    check_set(row, "examples", EXAMPLE)
+
+
+@each_bundled
+def test_a_bundled_file_scores_what_its_header_says_on_set5(row: Weights, data_dir: Path) -> None:
+    check_set(row, "Set5", data_dir / "bench" / "Set5" / "HR")
+
+
+@pytest.mark.slow
+@each_bundled
+def test_a_bundled_file_scores_what_its_header_says_on_set14(row: Weights, data_dir: Path) -> None:
+    check_set(row, "Set14", data_dir / "bench" / "Set14" / "HR")

@@ -8,14 +8,17 @@ import os
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from srzoo.architecture import SRModel
-from srzoo.data import Bicubic, Blur, Chain, Degradation, Downscale, ImageFolder, Jpeg, Noise, Unknown, hub_folder
+from srzoo.data import Degradation, ImageFolder, hub_folder
 from srzoo.data.cache import cache_root
+from srzoo.data.licences import Licences, has_licences, read_licences
+from srzoo.data.presets import PRESETS
 from srzoo.registry import create_model, is_path, open_model
 from srzoo.train import (
     L1,
@@ -39,9 +42,11 @@ from srzoo.train import (
     Start,
     Timm,
     TrainConfig,
+    WarmStart,
     suggest_config,
     warm_start,
 )
+from srzoo.train.growing import grow_to, num_blocks_of
 
 LOGGER = logging.getLogger("srzoo")
 
@@ -56,14 +61,14 @@ LOSSES: dict[str, Callable[[], Loss]] = {
     "l1+perceptual": lambda: L1() + 0.01 * Perceptual(),
 }
 OPTIMIZERS: dict[str, Callable[[], OptimizerFactory]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
-DEGRADATIONS: dict[str, Callable[[], Degradation | None]] = {
-    "bicubic": lambda: None,  # precomputed
-    "blur": lambda: Chain(Blur((0.2, 2.0)), Bicubic()),
-    "noise": lambda: Chain(Bicubic(), Noise((0.0, 10.0))),
-    "jpeg": lambda: Chain(Bicubic(), Jpeg((40, 95))),
-    "photo": lambda: Chain(Blur((0.2, 1.5)), Downscale("box"), Noise((0.0, 5.0)), Jpeg((60, 95))),
-    "unknown": lambda: Unknown(seed=0),
-}
+
+
+def _degradation(name: str) -> Degradation | None:
+    """A degradation by name; None for bicubic, whose LR images are made once."""
+    return None if name == "bicubic" else PRESETS[name]
+
+
+DEGRADATIONS: dict[str, Callable[[], Degradation | None]] = {name: partial(_degradation, name) for name in PRESETS}
 NUMBERS: dict[str, tuple[type, str]] = {
     "steps": (int, "parameter updates"),
     "batch_size": (int, "patches of an update, over all processes"),
@@ -123,6 +128,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--data-lr", action="append", metavar="DIR", help="folder of LR images of each --data (default: made from HR)")
     add("--data-share", action="append", type=float, metavar="W", help="share of the patches from each --data")
     add("--scores", metavar="CSV", help="draw images in proportion to a score: columns file, score")
+    add(
+        "--licences",
+        metavar="CSV",
+        help="count the pictures by licence in the run's header: columns file, licence, and original of crops "
+        "(default: the file of --scores, if it has them)",
+    )
+    add(
+        "--leave-out",
+        action="append",
+        default=[],
+        metavar="LICENCE",
+        help="do not train on images under it: share-alike, or a pattern such as 'CC-BY-NC*'; may be repeated",
+    )
     add("--degradation", choices=tuple(DEGRADATIONS), default="bicubic", help="how LR images are made")
     add(
         "--validation",
@@ -217,29 +235,53 @@ def read_model(args: argparse.Namespace) -> tuple[SRModel, Start]:
         model = open_model(args.model)
         start = Start.of(model)
         if overrides:  # such as channels=1: what fits, and what can be made to fit
-            model = _started(create_model(model.name, **{**model.arguments, **overrides}), [model])
+            model, _ = _started(create_model(model.name, **{**model.arguments, **overrides}), [model])
         return model, start
     model = create_model(args.model, **overrides)
     if not args.init:
         return model, Start()
     sources = [open_model(name) for name in args.init]
     licenses = sorted({source.origin.license for source in sources if source.origin is not None} - {""})
-    return _started(model, sources), Start(f"parts of {' and '.join(args.init)}", license=" AND ".join(licenses))
+    model, started = _started(model, sources)
+    told = f"{'parts' if started.fresh else 'all'} of {' and '.join(args.init)}"
+    return model, Start(told, learnt=not started.fresh, license=" AND ".join(licenses))
 
 
-def _started(model: SRModel, sources: list[SRModel]) -> SRModel:
-    """The model with what fits of others."""
-    started = warm_start(model, *sources)
+def _started(model: SRModel, sources: list[SRModel]) -> tuple[SRModel, WarmStart]:
+    """The model with what fits of others; shallower ones are grown to its depth first."""
+    grown = [grow_to(model, source) for source in sources]
+    for new, source in zip(grown, sources, strict=True):
+        if new is not source:
+            told = f"{num_blocks_of(new) - num_blocks_of(source)} blocks that change nothing"
+            LOGGER.info("%s was grown to %d blocks: %s", source.name, num_blocks_of(new), told)
+    started = warm_start(model, *grown)
     told = ", ".join(f"{len(getattr(started, key))} {key}" for key in ("copied", "adapted", "fresh"))
     LOGGER.info("tensors of %s: %s", model.name, told)
-    return model
+    return model, started
+
+
+def read_picture_licences(args: argparse.Namespace) -> Licences | None:
+    """The licences of the training images, if they are given.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it has no such columns, or something is to be left out and no licences are given.
+    """
+    path = args.licences or (args.scores if args.scores and has_licences(args.scores) else None)
+    if args.leave_out and path is None:
+        raise ValueError(
+            f"--leave-out {args.leave_out[0]} needs the licence of each image; give --licences CSV with columns file "
+            "and licence"
+        )
+    return read_licences(path) if path else None
 
 
 def read_folders(args: argparse.Namespace) -> list[ImageFolder]:
     """The training images.
 
     Raises:
-        ValueError: If there are not as many `--data-lr` or `--data-share` as `--data`, or `--scores` meets several.
+        ValueError: If there are not as many `--data-lr` or `--data-share` as `--data`, or `--scores` or `--licences`
+            meets several; and as `read_picture_licences` does.
     """
     for name in ("data_lr", "data_share"):
         given = getattr(args, name)
@@ -250,12 +292,19 @@ def read_folders(args: argparse.Namespace) -> list[ImageFolder]:
             )
     if args.scores and len(args.data) > 1:
         raise ValueError("--scores goes with a single --data; for several folders give --data-share")
+    if args.licences and len(args.data) > 1:
+        raise ValueError(
+            "--licences goes with a single --data; several are given theirs in Python, by srzoo.data.ImageFolder"
+        )
+    licences = read_picture_licences(args)
     return [
         ImageFolder(
             hub_folder(folder.removeprefix("hf-hub:")) if folder.startswith("hf-hub:") else folder,
             lr=args.data_lr[i] if args.data_lr else None,
             weight=args.data_share[i] if args.data_share else None,
             scores=read_scores(args.scores) if args.scores else None,
+            licences=licences,
+            leave_out=args.leave_out,
         )
         for i, folder in enumerate(args.data)
     ]

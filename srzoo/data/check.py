@@ -13,6 +13,7 @@ class DataReport:
         images: Images that are drawn at one scale or more.
         megapixels: HR pixels of those, in millions.
         excluded: Images that are kept from the draw, with their copies.
+        left_out: Licence -> images that are under it and are left out as `ImageFolder(leave_out=...)` asks.
         unreadable: `name: reason` of files that are left out.
         too_small: Scale -> images that hold no patch and are not drawn at it.
         duplicates: Groups of images with equal pixels; only the first of each is drawn.
@@ -29,6 +30,7 @@ class DataReport:
     duplicates: tuple[tuple[str, ...], ...] = ()
     unpaired: tuple[str, ...] = ()
     misfit: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The report as plain lines to print: the images first, then one for each kind of fault there is.
@@ -38,7 +40,9 @@ class DataReport:
             ['2 images, 1.5 megapixels', 'too small for a patch of 48 at x4, not drawn there (1): icon.png']
         """
         held = f", {self.excluded} held out" if self.excluded else ""
-        return [f"{self.images} images, {self.megapixels:.1f} megapixels{held}", *self.warnings(), *self.faults()]
+        size = f"{self.images} images, {self.megapixels:.1f} megapixels{held}"
+        licences = ", ".join(f"{number} {licence}" for licence, number in self.left_out.items())
+        return [size, *([f"left out by licence: {licences}"] if licences else []), *self.warnings(), *self.faults()]
 
     def warnings(self) -> list[str]:
         """A line for each reason why images are left out."""

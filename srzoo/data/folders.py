@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from srzoo.data.licences import Licences
+
 LOGGER = logging.getLogger("srzoo")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -65,9 +67,14 @@ class ImageFolder:
             None draws by pixels. Several folders all have a weight, or none has.
         scores: File name (relative to `hr`) -> how much more often its pixels are drawn than those of score 1;
             every image must be named.
+        licences: What each image is under, such as `read_licences("manifest.csv")`; every image must be named. The
+            run's header counts the pictures by it.
+        leave_out: Licences whose images are not trained on: "share-alike" for all that ask for works made from them
+            to be shared alike, or patterns such as "CC-BY-NC*"; it needs `licences`.
 
     Raises:
-        ValueError: If the weight is not above 0, a score is below 0 or no number, or a key of `lr` is no scale.
+        ValueError: If the weight is not above 0, a score is below 0 or no number, a key of `lr` is no scale, or
+            there is `leave_out` without `licences`.
 
     Examples:
         >>> div2k = ImageFolder("DIV2K_train_HR", lr="DIV2K_train_LR_bicubic", weight=3)
@@ -78,6 +85,8 @@ class ImageFolder:
     lr: Mapping[int, str | Path] | str | Path | None = None
     weight: float | int | None = None
     scores: Mapping[str, float | int] | None = None
+    licences: Licences | None = None
+    leave_out: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.weight is not None and not 0 < self.weight < math.inf:
@@ -86,6 +95,13 @@ class ImageFolder:
             if not 0 <= score < math.inf:
                 raise ValueError(f"the score of {name} is {score}; scores are numbers of 0 or more")
 
+        if isinstance(self.leave_out, str):
+            object.__setattr__(self, "leave_out", (self.leave_out,))
+        if self.leave_out and self.licences is None:
+            raise ValueError(
+                f"{', '.join(self.leave_out)} is to be left out of {self.hr}, and there are no licences; give "
+                "licences, such as read_licences('manifest.csv')"
+            )
         if isinstance(self.lr, Mapping):
             for scale in self.lr:
                 if type(scale) is not int:

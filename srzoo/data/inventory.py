@@ -1,7 +1,9 @@
 """All training images of several folders: which there are, which belong together, how often each is drawn."""
 
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,11 @@ from srzoo.data.cache import PixelCache, Report
 from srzoo.data.check import listed
 from srzoo.data.crops import Atlas, join_atlases
 from srzoo.data.folders import ImageFolder, label_folders, match_lr
+from srzoo.data.licences import count_pictures, left_out_files, pictures_of
+
+LOGGER = logging.getLogger("srzoo")
+NOT_STATED = "not stated"
+"""What pictures of a folder without licences are counted as, beside those of folders that have some."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,9 @@ class Stock:
         chance: How often each is drawn, relative to the others: its pixels times its score.
         contents: Fingerprints of the caches behind it, HR first.
         unreadable, unpaired, misfit: As in `DataReport`.
+        licences: Of each image; "" where the folder has none.
+        originals: The picture each image is a crop of.
+        left_out: Licence -> images that are under it and are not in here.
     """
 
     names: tuple[str, ...]
@@ -35,6 +45,9 @@ class Stock:
     unreadable: tuple[str, ...]
     unpaired: tuple[str, ...]
     misfit: tuple[str, ...]
+    licences: tuple[str, ...]
+    originals: tuple[str, ...]
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,9 @@ class Inventory:
         duplicates: Groups of images with equal pixels, of which only the first is drawn.
         excluded: Numbers of the images that are kept from the draw.
         unreadable, unpaired, misfit: As in `DataReport`.
+        licences: Of each image; "" where its folder has none.
+        originals: The picture each image is a crop of.
+        left_out: Licence -> images that are under it and are not in here.
     """
 
     names: tuple[str, ...]
@@ -68,6 +84,16 @@ class Inventory:
     unpaired: tuple[str, ...]
     misfit: tuple[str, ...]
     excluded: tuple[int, ...] = ()
+    licences: tuple[str, ...] = ()
+    originals: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def count_pictures(self) -> dict[str, int]:
+        """Licence -> pictures that are drawn, crops of one counted once; empty where no folder has licences."""
+        if not any(self.licences):
+            return {}
+        drawn = np.flatnonzero(self.chance)
+        return count_pictures((self.licences[i] or NOT_STATED, f"{self.folder[i]} {self.originals[i]}") for i in drawn)
 
     def without(self, names: Sequence[str]) -> "Inventory":
         """The same images, of which some are not drawn, and none of their copies.
@@ -110,13 +136,17 @@ def take_inventory(
 
     Raises:
         FileNotFoundError: If a folder does not exist or holds no image.
-        ValueError: If none of its images can be read, or scores miss one or are all 0.
+        ValueError: If none of its images can be read, scores or licences miss one, scores are all 0, or all images
+            are left out.
         OSError: If the cache folder is full or cannot be written to.
     """
     stocks = [
         _take_stock(folder, label, scales, channels, make_lr, root, report)
         for folder, label in zip(folders, label_folders(folders), strict=True)
     ]
+    left_out: Counter[str] = Counter()
+    for stock in stocks:
+        left_out.update(stock.left_out)
     names = tuple(name for stock in stocks for name in stock.names)
     groups: dict[tuple[str, ...], list[int]] = {}
     for i, key in enumerate(key for stock in stocks for key in stock.keys):
@@ -139,6 +169,9 @@ def take_inventory(
         unreadable=tuple(line for stock in stocks for line in stock.unreadable),
         unpaired=tuple(line for stock in stocks for line in stock.unpaired),
         misfit=tuple(line for stock in stocks for line in stock.misfit),
+        licences=tuple(licence for stock in stocks for licence in stock.licences),
+        originals=tuple(original for stock in stocks for original in stock.originals),
+        left_out=dict(sorted(left_out.items())),
     )
     if names and not chance.any():
         raise ValueError("the scores of all images are 0; nothing is left to draw")
@@ -164,7 +197,7 @@ def _take_stock(
             paired[scale] = f"{label}{where.name}/", cache
         elif make_lr:
             hr.prepare(scale, report)
-    pairing = _pair(hr, paired, label)
+    pairing, left_out = _without(_pair(hr, paired, label), hr, folder)
     kept = pairing.kept
     names = [hr.entries[i].name for i in kept]
     chance = np.array([hr.entries[i].height * hr.entries[i].width for i in kept], np.float64)
@@ -189,6 +222,9 @@ def _take_stock(
         unreadable=tuple(f"{at}{name}: {why}" for at, cache in skipped for name, why in cache.skipped.items()),
         unpaired=tuple(pairing.unpaired),
         misfit=tuple(pairing.misfit),
+        licences=tuple(folder.licences.of(name) if folder.licences else "" for name in names),
+        originals=tuple(pictures_of(names, folder.licences) if folder.licences else names),
+        left_out=left_out,
     )
 
 
@@ -226,3 +262,19 @@ def _pair(hr: PixelCache, paired: Mapping[int, tuple[str, PixelCache]], label: s
     for scale, some in partners.items():
         found.lr[scale].extend(some[i] for i in found.kept)
     return found
+
+
+def _without(pairing: Pairing, hr: PixelCache, folder: ImageFolder) -> tuple[Pairing, dict[str, int]]:
+    """The pairs without those whose licence is left out; licence -> images of the latter."""
+    if folder.licences is None:
+        return pairing, {}
+    names = [hr.entries[i].name for i in pairing.kept]
+    out = left_out_files(names, folder.licences, folder.leave_out, str(folder.hr))
+    rows = [row for row, name in enumerate(names) if name not in out]
+    kept = [pairing.kept[row] for row in rows]
+    lr = {scale: [some[row] for row in rows] for scale, some in pairing.lr.items()}
+    left_out = dict(sorted(Counter(out.values()).items()))
+    if folder.leave_out:
+        told = ", ".join(f"{number} {licence}" for licence, number in left_out.items()) or "none"
+        LOGGER.info("images of %s left out by licence: %s", folder.hr, told)
+    return replace(pairing, kept=kept, lr=lr), left_out

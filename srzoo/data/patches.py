@@ -51,7 +51,7 @@ class PatchSource:
     Raises:
         FileNotFoundError: If a folder does not exist or holds no image.
         ValueError: If no image can be read or drawn, `exclude` names one that is not there, only some folders have a
-            weight, scores miss an image, or there are both LR images and a degradation.
+            weight, scores or licences miss an image, or there are both LR images and a degradation.
         TypeError: If the settings of the degradation cannot be told.
         OSError: If the cache folder is full or cannot be written to.
 
@@ -173,7 +173,8 @@ class PatchSource:
         """What is drawn from, as plain JSON values, for the record: folders, numbers of images, degradation.
 
         `folders` has a name, weight, number of readable images and whether there are LR images for each folder; `drawn`
-        is a number of images; `excluded` has a number and a hash of the names.
+        is a number of images; `excluded` has a number and a hash of the names. Where folders have licences, `pictures`
+        counts the pictures that are drawn by licence, crops of one once, and `left_out` the images that are not.
         """
         stock = self._inventory
         excluded = sorted(stock.names[i] for i in stock.excluded)
@@ -187,12 +188,15 @@ class PatchSource:
             }
             for i, (folder, label) in enumerate(zip(self.folders, labels, strict=True))
         ]
+        pictures = stock.count_pictures()
+        licences = {"pictures": pictures, "left_out": dict(stock.left_out)} if pictures else {}
         text = "\n".join(excluded).encode("utf-8", "surrogateescape")
         return {
             "folders": rows,
             "drawn": len(self.names),
             "excluded": {"images": len(excluded), "sha256": hashlib.sha256(text).hexdigest() if excluded else None},
             "degradation": None if self.degradation is None else repr(self.degradation),
+            **licences,
         }
 
     def to(self, device: str | torch.device) -> "PatchSource":
@@ -355,6 +359,7 @@ class PatchSource:
             duplicates=tuple(tuple(stock.names[i] for i in group) for group in stock.duplicates),
             unpaired=stock.unpaired,
             misfit=stock.misfit,
+            left_out=stock.left_out,
         )
 
     def _tell(self, lines: Sequence[str]) -> None:

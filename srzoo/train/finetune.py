@@ -10,6 +10,7 @@ from typing import Any
 from srzoo.architecture import SRModel
 from srzoo.data import DataReport, Folders, ImageFolder, Pair, PatchSource, held_out_pairs, pairs_from_hr
 from srzoo.data.degradations import Degradation
+from srzoo.data.licences import weights_licence
 from srzoo.device import pick_device
 from srzoo.train.callbacks import Callback, JsonLines
 from srzoo.train.checkpoint import find_checkpoints
@@ -241,15 +242,24 @@ def _finish(trainer: Trainer, model: SRModel, first: SRModel | None, found: Data
         return FineTuned(folder, kept, trainer.step, finished, trainer.seconds, {}, {})
     bicubic = score_bicubic(trainer.validation)
     before = trainer.first_scores if start.learnt else bicubic
-    recipe = {**trainer.recipe(), "start": start.told, "before": before, "kept_step": trainer.step}
+    recipe = {
+        **trainer.recipe(),
+        "start": start.told,
+        "start_license": start.license,
+        "before": before,
+        "kept_step": trainer.step,
+    }
     if trainer.best and (folder / BEST).exists():
         header = read_header(folder / BEST)
         load_strictly(kept, read_tensors(folder / BEST, header), BEST)
         after, recipe["kept_step"] = dict(header.metrics), header.recipe["steps"]
     else:
         after = trainer.validate()
+    images = recipe["images"] or {}
+    pictures = images.get("pictures", {})
+    license = weights_licence(start.license, pictures)
     told = f"fine-tuned by srzoo train from {start.told}" if start.learnt else "trained by srzoo train"
-    header = Header(model=model.name, license=start.license, source=told, recipe=recipe, metrics=after)
+    header = Header(model=model.name, license=license, source=told, recipe=recipe, metrics=after)
     save_model(kept, folder / "model.safetensors", header=header)
     facts = RunFacts(
         model=model.name,
@@ -263,7 +273,9 @@ def _finish(trainer: Trainer, model: SRModel, first: SRModel | None, found: Data
         seconds=trainer.seconds,
         device=f"{recipe['device']}, {recipe['precision']}, {recipe['threads']} threads",
         settings=describe_settings(trainer.config),
-        license=start.license,
+        license=license,
+        pictures=pictures,
+        left_out_by_licence=images.get("left_out", {}),
         bicubic=bicubic,
         before=before if first is not None else None,
         after=after,

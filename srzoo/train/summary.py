@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -36,6 +36,8 @@ class RunFacts:
         device: Where, in words.
         settings: Those that matter most, in words.
         license: Of the weights, if they have one.
+        pictures: Licence -> pictures trained on, where their licences are known.
+        left_out_by_licence: Licence -> images that were left out for it.
         bicubic: Scores of bicubic upscaling, see `score_bicubic`; empty without validation images.
         before: Scores of the start; None where it had learnt nothing.
         after: Scores of the weights that were kept.
@@ -53,6 +55,8 @@ class RunFacts:
     device: str
     settings: str = ""
     license: str = ""
+    pictures: Mapping[str, int] = field(default_factory=dict)
+    left_out_by_licence: Mapping[str, int] = field(default_factory=dict)
     bicubic: Scores
     before: Scores | None
     after: Scores
@@ -80,6 +84,12 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def _counts(by_licence: Mapping[str, int]) -> str:
+    """`CC0-1.0: 12, CC-BY-4.0: 3`, most first."""
+    ordered = sorted(by_licence.items(), key=lambda item: -item[1])
+    return _cell(", ".join(f"{licence}: {number}" for licence, number in ordered))
+
+
 def _facts_table(facts: RunFacts) -> list[str]:
     size = f"{facts.megapixels:.1f}" if facts.megapixels < 100 else f"{facts.megapixels:.0f}"
     rows = {
@@ -87,6 +97,8 @@ def _facts_table(facts: RunFacts) -> list[str]:
         "started from": _cell(facts.start),
         "images": f"{facts.num_images}, {size} megapixels"
         + (f"; {facts.num_left_out} left out" if facts.num_left_out else ""),
+        "pictures by licence": _counts(facts.pictures),
+        "left out by licence": _counts(facts.left_out_by_licence),
         "fingerprint of the images": f"`{facts.fingerprint}`",
         "steps": f"{facts.steps:,}",
         "time": describe_seconds(facts.seconds),
