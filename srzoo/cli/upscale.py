@@ -46,6 +46,7 @@ from srzoo.upscaling.jobs import (
     share_jobs,
     summarize,
 )
+from srzoo.upscaling.jobs.advice import advise_weights
 from srzoo.upscaling.jobs.checking import folders_of
 from srzoo.upscaling.jobs.naming import Naming
 from srzoo.upscaling.jobs.peeking import peek
@@ -108,6 +109,8 @@ class _Call:
     """Which of them this process does."""
     settings: str
     world: World
+    notes: list[str]
+    """What the user should know of the whole job."""
 
     @property
     def streams(self) -> Streams:
@@ -131,7 +134,16 @@ def _prepare(args: argparse.Namespace, world: World) -> _Call:
     naming = naming_of(args, sizing, model, upscaler.scale)
     plan, decisions, share = _plan(args, naming, upscaler, world)
     settings = _settings(args, plan, upscaler)
-    return _Call(args, sizing, model, upscaler, plan, decisions, share, settings, world)
+    notes = _advise(upscaler, decisions) if world.is_main else []
+    return _Call(args, sizing, model, upscaler, plan, decisions, share, settings, world, notes)
+
+
+def _advise(upscaler: Any, decisions: Sequence[Decision]) -> list[str]:
+    """What there is to say about the choice of weights for the images that are to be made."""
+    origin = getattr(upscaler.model, "origin", None)
+    files = [decision.job.source for decision in decisions if decision.action in ("make", "again")]
+    advice = None if origin is None else advise_weights(files, origin.name)
+    return [] if advice is None else [advice]
 
 
 def _open(model: str, args: argparse.Namespace, sizing: Sizing) -> tuple[Any, Sizing]:
@@ -250,6 +262,8 @@ def _run(call: _Call) -> int:
     def pixels() -> list[int]:
         return [_expected(decision.job, call) for decision in decisions if decision.action in ("make", "again")]
 
+    for note in () if silent or args.json else call.notes:
+        complain(note)
     stopped: str | None = None
     try:
         with telling(pixels, call.model, silent=silent, **shown) as inner, stops_in_order() as stopping:
@@ -367,6 +381,7 @@ def _print_json(
         **_facts(call),
         "dry_run": dry_run,
         "stopped": stopped,
+        "notes": call.notes,
         "summary": {**summarize(outcomes, seconds).to_json(), "exit_code": code},
         "images": [one.to_json() for one in outcomes],
     }

@@ -47,7 +47,9 @@ def _add_result_options(group: Any) -> None:
         default=DEFAULT_TEMPLATE,
         help=f"what results are called (default: {DEFAULT_TEMPLATE}); fields: {', '.join(FIELDS)}",
     )
-    group.add_argument("--scale", metavar="X", help="upscaling factor, such as 4 or 2.5")
+    group.add_argument(
+        "--scale", metavar="X", help="upscaling factor up to 64, such as 4, 2.5 or 16 (networks in a row)"
+    )
     group.add_argument("--size", metavar="WxH", help="width and height of the result in pixels")
     group.add_argument("--long-edge", metavar="N", help="longer side of the result in pixels")
     group.add_argument(

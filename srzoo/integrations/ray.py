@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from importlib import import_module
 from io import BytesIO
@@ -16,12 +16,15 @@ from srzoo.image.formats import named_format
 from srzoo.upscaling import Upscaler
 from srzoo.upscaling.checks import check_options
 from srzoo.upscaling.jobs.running import STOPS_ALL
+from srzoo.upscaling.stages import Family
 from srzoo.upscaling.upscaler import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from ray.data import Dataset  # pyright: ignore[reportMissingImports]
 
 LOGGER = logging.getLogger("srzoo")
+Models = str | Path | SRModel | Sequence[str | Path | SRModel]
+"""What `srzoo.Upscaler` takes."""
 OF_THE_WORKER = ("device", "engine", "precision")
 """Options that only a worker can check: its machine may be another than the one that starts the job."""
 
@@ -61,7 +64,7 @@ class UpscaleImages:
 
     def __init__(
         self,
-        model: str | Path | SRModel = DEFAULT_MODEL,
+        model: Models = DEFAULT_MODEL,
         *,
         column: str = "image",
         output_column: str = "sr",
@@ -108,7 +111,7 @@ class _UpscaleWorker(UpscaleImages):
 
 def upscale_dataset(
     dataset: "Dataset",
-    model: str | Path | SRModel = DEFAULT_MODEL,
+    model: Models = DEFAULT_MODEL,
     *,
     column: str = "image",
     output_column: str = "sr",
@@ -191,8 +194,11 @@ def _pool(num_workers: int | tuple[int, int] | None) -> dict[str, int]:
     return {"size": least} if least == most else {"min_size": least, "max_size": most}
 
 
-def _open(model: str | Path | SRModel, options: Mapping[str, Any]) -> SRModel:
-    """The model, on the CPU, after all options were tried that do not depend on the worker's machine."""
+def _open(model: Models, options: Mapping[str, Any]) -> SRModel | Family:
+    """The model, or all networks a cascade may take, on the CPU.
+
+    Before, all options are tried that do not depend on the worker's machine.
+    """
     known = inspect.signature(Upscaler).parameters
     for name in options:
         if name not in known:
@@ -201,8 +207,10 @@ def _open(model: str | Path | SRModel, options: Mapping[str, Any]) -> SRModel:
             )
     check_options(**{name: options[name] for name in ("engine", "precision") if name in options})
     own = {name: value for name, value in options.items() if name not in OF_THE_WORKER}
-    network = deepcopy(model) if isinstance(model, SRModel) else model  # the caller's stays on its device
-    return Upscaler(network, device="cpu", engine="torch", **own).model
+    network = model if isinstance(model, str | Path) else deepcopy(model)  # the caller's stays on its device
+    upscaler = Upscaler(network, device="cpu", engine="torch", **own)
+    is_one = upscaler.size is None and len(upscaler.family.stages(upscaler.scale or 0)) == 1
+    return upscaler.model if is_one else upscaler.family.open_siblings()
 
 
 def _nothing(image: Any) -> Any:

@@ -1,17 +1,83 @@
 """What runs a model, put together from what a user asks for: engine, precision, halo."""
 
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
 from srzoo.architecture import SRModel
+from srzoo.upscaling.cascade import Cascade
 from srzoo.upscaling.engines import Precision
 from srzoo.upscaling.engines.choosing import EngineName, choose_engine
 from srzoo.upscaling.engines.torch_engine import DTYPES
 from srzoo.upscaling.executor import Executor
+from srzoo.upscaling.halo_cost import tell_halo_cost
 from srzoo.upscaling.network import Network, with_half_everywhere
 from srzoo.upscaling.shapes import Settings
+from srzoo.upscaling.stages import Family
+
+SMALL = 1 << 17
+"""LR pixels below which engine "auto" is PyTorch: compiling for an image's size takes others longer than they save. It
+goes by size alone, so that results do not depend on what was upscaled before."""
+
+
+@dataclass
+class Executors:
+    """What runs the networks of an upscaler, made when it is first asked for.
+
+    Args:
+        family: The networks.
+        engine: As the user asks for it; so are precision and device.
+        precision: See engine.
+        device: See engine.
+        settings: How.
+        lock: Held while something is made.
+    """
+
+    family: Family
+    engine: EngineName
+    precision: Precision
+    device: torch.device
+    settings: Settings
+    lock: Any
+    _made: dict[tuple[int, int, bool], Executor] = field(default_factory=dict)
+    """By place in a cascade, scale, and whether images are small."""
+    _halo_notes: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def clear(self) -> None:
+        """Let go of all."""
+        self._made.clear()
+
+    def cascade(self, scale: int, pixels: int | None = None) -> Cascade:
+        """What makes a factor, for images of so many LR pixels: one network, or several."""
+        executors: list[Executor] = []
+        with self.lock:
+            for position, (model, factor) in enumerate(self.family.stages(scale)):
+                is_small = pixels is not None and pixels < SMALL and self.engine == "auto"
+                key = position, factor, is_small
+                if key not in self._made:
+                    engine = "torch" if is_small else self.engine
+                    self._made[key] = build_executor(model, factor, engine, self.precision, self.device, self.settings)
+                executors.append(self._made[key])
+                pixels = None if pixels is None else pixels * factor**2
+        return Cascade(executors, self.settings.memory, self.settings.most or self.settings.memory)
+
+    def halo_notes(self, scale: int) -> list[str]:
+        """What the lowered halo costs at a factor; nothing if it is not lower than the networks'."""
+        told: list[str] = []
+        for position, executor in enumerate(self.cascade(scale).executors):
+            halo, network = executor.settings.halo, executor.network
+            if halo is None:
+                continue
+            key = position, network.scale
+            if key not in self._halo_notes:
+                self._halo_notes[key] = tell_halo_cost(Network(network.model, network.scale), halo, self.device)
+            told.append(self._halo_notes[key])
+        return list(dict.fromkeys(told))
 
 
 def build_executor(

@@ -3,7 +3,7 @@
 import copy
 import gc
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -113,6 +113,7 @@ class Executor:
         *,
         spread: bool = False,
         notes: list[str] | None = None,
+        done: Callable[[int], None] | None = None,
     ) -> Generator[Block]:
         """The result of an image, block by block from top to bottom.
 
@@ -123,6 +124,7 @@ class Executor:
             batch: Images in `read`'s batch.
             spread: Whether to say how far the passes of the ensemble lie apart.
             notes: Takes what the user should know.
+            done: Told, as blocks are taken, above which row of the image nothing will be read any more.
 
         Raises:
             MemoryError: If not even the smallest tile fits.
@@ -139,15 +141,26 @@ class Executor:
                     for block in blocks:
                         yield self._checked(block, task)
                         start = block.bottom
+                        if done is not None:
+                            done(start - 2 * self.shapes.halo)
                 return
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 _note(task.notes, f"memory ran out at row {start}; the rest was done in tiles")
             self._free()  # outside of the handler, since the error holds on to memory
+        reach = self.shapes.tiles(width, height, batch).rows + 2 * self.shapes.halo  # the last window is moved up
         with closing(self._tiles(task, start, height)) as blocks:
             for block in blocks:
                 yield self._checked(block, task)
+                if done is not None:
+                    done(block.bottom - reach)
+
+    def limit(self, memory: int, most: int | None) -> None:
+        """Get along with other memory from now on, see `Settings`."""
+        if (memory, most) != (self.settings.memory, self.settings.most):
+            self.settings = replace(self.settings, memory=memory, most=most)
+            self.__dict__.pop("shapes", None)
 
     def compiled(self, precise: bool = False) -> Compiled | None:
         """The network's steps, one list for each of `networks`, or for the network alone; None if they are not known.
@@ -165,21 +178,11 @@ class Executor:
 
     def _strips(self, task: _Task, plan: StripPlan) -> Generator[Block]:
         """Blocks of whole LR rows from strips, whose rows come as they can."""
-        compiled, scale = self.compiled(), self.network.scale
+        compiled = self.compiled()
         assert compiled is not None
-        held: list[Merged] = []
-        top = 0
         make_merge = task.make_merge if self.settings.ops else None
         with closing(run_strips(compiled, task.read, task.height, plan, make_merge)) as coming:
-            for merged in coming:
-                held.append(merged)
-                rows = sum(part.sr.shape[-2] for part in held) // scale
-                if not rows:
-                    continue
-                block, rest = Merged.stacked(held).split(rows * scale)
-                held = [rest] if rest.sr.shape[-2] else []
-                yield Block(top, top + rows, block.sr, block.spread)
-                top += rows
+            yield from regrouped(coming, self.network.scale)
 
     def _tiles(self, task: _Task, top: int, bottom: int, precise: bool = False) -> Generator[Block]:
         """Blocks of a row of tiles each; smaller ones from where memory runs out."""
@@ -288,6 +291,21 @@ class Executor:
         gc.collect()
         if self.engine.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def regrouped(parts: Iterable[Merged], scale: int) -> Generator[Block]:
+    """Rows of a result, however they come, as blocks of whole LR rows."""
+    held: list[Merged] = []
+    top = 0
+    for part in parts:
+        held.append(part)
+        rows = sum(part.sr.shape[-2] for part in held) // scale
+        if not rows:
+            continue
+        block, rest = Merged.stacked(held).split(rows * scale)
+        held = [rest] if rest.sr.shape[-2] else []
+        yield Block(top, top + rows, block.sr, block.spread)
+        top += rows
 
 
 def _even(size: int, most: int) -> int:

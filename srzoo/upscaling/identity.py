@@ -11,6 +11,8 @@ from srzoo.architecture import SRModel
 from srzoo.tta import Op, SelfEnsemble
 from srzoo.upscaling.checks import pattern
 from srzoo.upscaling.executor import Executor
+from srzoo.upscaling.stages import Family
+from srzoo.upscaling.target import Target
 from srzoo.weights import content_hash
 
 PLAIN = (bool, int, float, str, type(None))
@@ -33,6 +35,23 @@ def identify_model(model: SRModel, device: torch.device) -> dict[str, Any]:
     return {**found, "weights": content_hash(model.state_dict())}
 
 
+def identify_stages(
+    family: Family, scale: int | None, size: Target | None, device: torch.device
+) -> dict[str, list[dict[str, Any]] | list[str]]:
+    """The networks of a cascade in their order, and all that a size might take; nothing for a network alone."""
+    if scale is not None:
+        stages = family.stages(scale)
+        if len(stages) == 1:
+            return {}
+        return {"stages": [{**identify_model(stage.model, device), "scale": stage.scale} for stage in stages]}
+    if len(family.models) > 1:
+        return {"stages": [identify_model(model, device) for model in family.models]}
+    is_one = (
+        size is not None and size.scale is not None and family.factors_for(size.scale) == tuple(family.first.scales)
+    )
+    return {} if is_one or not family.siblings else {"siblings": family.identify()}
+
+
 @torch.no_grad()
 def identify_op(op: Op, channels: int, device: torch.device) -> str | dict[str, str]:
     """The name of an operation; with the hash of what it does to a few pixels, if it is not a flip or transpose."""
@@ -45,8 +64,11 @@ def identify_op(op: Op, channels: int, device: torch.device) -> str | dict[str, 
     return {"name": op.name, "does": digest.hexdigest()[:16]}
 
 
-def identify_run(executor: Executor, small: Executor, below: int) -> dict[str, Any]:
-    """How images are computed: by one executor, or by another if they have fewer than so many LR pixels."""
+def identify_run(executor: Executor, small: Executor, below: int, memory: int) -> dict[str, Any]:
+    """How images are computed: by one executor, or by another if they have fewer than so many LR pixels.
+
+    Memory matters where it decides on tiles that do not see all there is.
+    """
     engine, precision, settings = executor.engine.name, executor.precision, executor.settings
     if small is not executor:
         engine += f", {small.engine.name} below {below} pixels"
@@ -57,7 +79,7 @@ def identify_run(executor: Executor, small: Executor, below: int) -> dict[str, A
         "device": executor.engine.device.type,
         "halo": settings.halo,
         "tile": None if settings.halo is None else settings.tile,
-        "memory": settings.memory if settings.halo is not None and settings.tile is None else None,
+        "memory": memory if settings.halo is not None and settings.tile is None else None,
     }
 
 

@@ -1,5 +1,6 @@
 """One image upscaled, in one call."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -10,25 +11,25 @@ from torch import Tensor
 from srzoo.architecture import SRModel
 from srzoo.upscaling.upscaler import DEFAULT_MODEL, Upscaler
 
-
-@overload
-def upscale(image: str | Path, model: str | SRModel = ..., **options: Any) -> Path: ...
-@overload
-def upscale(image: Image.Image, model: str | SRModel = ..., **options: Any) -> Image.Image: ...
-@overload
-def upscale(image: np.ndarray, model: str | SRModel = ..., **options: Any) -> np.ndarray: ...
-@overload
-def upscale(image: Tensor, model: str | SRModel = ..., **options: Any) -> Tensor: ...
+Models = str | Path | SRModel | Sequence[str | Path | SRModel]
 
 
-def upscale(
-    image: Any, model: str | SRModel = DEFAULT_MODEL, *, output: str | Path | None = None, **options: Any
-) -> Any:
+@overload
+def upscale(image: str | Path, model: Models = ..., **options: Any) -> Path: ...
+@overload
+def upscale(image: Image.Image, model: Models = ..., **options: Any) -> Image.Image: ...
+@overload
+def upscale(image: np.ndarray, model: Models = ..., **options: Any) -> np.ndarray: ...
+@overload
+def upscale(image: Tensor, model: Models = ..., **options: Any) -> Tensor: ...
+
+
+def upscale(image: Any, model: Models = DEFAULT_MODEL, *, output: str | Path | None = None, **options: Any) -> Any:
     """An image upscaled, as the same kind of thing: `Upscaler(model, **options)(image, output=output)`.
 
     Args:
         image: Path, PIL image, numpy array or tensor, see `Upscaler`.
-        model: Model name or model.
+        model: Model name or model, or a list of these.
         output: Where to write, for paths only.
         **options: As `Upscaler` takes them.
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from srzoo.image import Source
 from srzoo.resize import RowResizer
 from srzoo.tta.merges import spread_to_image
-from srzoo.upscaling.executor import Block, Executor
+from srzoo.upscaling.cascade import Cascade
+from srzoo.upscaling.executor import Block
 from srzoo.upscaling.planes import REACH, Planes, find_constant_alpha, make_planes
 from srzoo.upscaling.target import Sizes
 
@@ -31,7 +32,7 @@ class Rows:
 
 
 def upscale_rows(
-    executor: Executor,
+    cascade: Cascade,
     source: Source,
     size: tuple[int, int],
     *,
@@ -41,7 +42,7 @@ def upscale_rows(
     """The result of a picture, rows from top to bottom.
 
     Args:
-        executor: What runs the network.
+        cascade: What runs the network, or several.
         source: The picture.
         size: Width and height of the result.
         spread: Whether to draw how far the passes of the ensemble lie apart.
@@ -50,8 +51,8 @@ def upscale_rows(
     Raises:
         ValueError: If the model cannot take such a picture, or the file turns out to be damaged.
     """
-    header, scale = source.header, executor.network.scale
-    model_channels = executor.network.channels
+    header, scale = source.header, cascade.scale
+    model_channels = cascade.channels
     make_planes(header.mode, header.dtype, model_channels)  # refuses before anything is read
     constant = find_constant_alpha(source)
     planes = make_planes(header.mode, header.dtype, model_channels, constant)
@@ -62,7 +63,7 @@ def upscale_rows(
             return source.rows(top, bottom)
 
     resize = _Resize(size, (header.width * scale, header.height * scale))
-    stream = executor.stream(
+    stream = cascade.stream(
         lambda top, bottom: planes.encode(rows(top, bottom)),
         header.height,
         header.width,

@@ -136,6 +136,11 @@ class Shapes:
             full=full,
         )
 
+    def plan_bytes(self, height: int, width: int, batch: int = 1) -> int:
+        """What an image is expected to take."""
+        plan = self.strips(width, batch, height) or self.tiles(width, height, batch)
+        return plan.bytes
+
     def warnings(self, plan: TilePlan, width: int, height: int) -> list[str]:
         """What tiles cost, if it is much; who chose their side or halo knows."""
         if self.settings.tile is not None or self.settings.halo is not None:

@@ -142,6 +142,15 @@ class Target:
             told.append(f"the model makes x{sizes.scale}, bicubic the rest, x{float(rest):.2f}")
         return tuple(told)
 
+    def factor(self, width: int, height: int) -> Fraction:
+        """How many times as large as a picture the result is, by the side of which it is more.
+
+        Examples:
+            >>> Target(long_edge=300).factor(200, 100)
+            Fraction(3, 2)
+        """
+        return self._size(width, height)[2]
+
     def _size(self, width: int, height: int) -> tuple[int, int, Fraction]:
         """Width and height of the result, and the factor to it, not of rounded sides where those follow from it."""
         if self.size is not None:

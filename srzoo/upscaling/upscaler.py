@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from srzoo.architecture import SRModel
-from srzoo.device import pick_device, to_channels_last
+from srzoo.device import pick_device
 from srzoo.files import Writable
 from srzoo.image import (
     MAX_PIXELS,
@@ -34,26 +34,22 @@ from srzoo.tta import Op
 from srzoo.tta.merges import MergeName
 from srzoo.upscaling.ahead import ahead, behind
 from srzoo.upscaling.arrays import upscale_array, upscale_tensor
-from srzoo.upscaling.building import build_executor
-from srzoo.upscaling.checks import Tta, check_options, check_own_ops, checked_model, checked_ops
+from srzoo.upscaling.building import SMALL, Executors
+from srzoo.upscaling.checks import Tta, check_options, check_own_ops, checked_ops
 from srzoo.upscaling.engines import Precision
 from srzoo.upscaling.engines.choosing import EngineName
 from srzoo.upscaling.executor import Executor
-from srzoo.upscaling.halo_cost import tell_halo_cost
-from srzoo.upscaling.identity import identify_model, identify_op, identify_run
+from srzoo.upscaling.identity import identify_model, identify_op, identify_run, identify_stages
 from srzoo.upscaling.memory import budget, most
-from srzoo.upscaling.network import Network
 from srzoo.upscaling.pipeline import Progress, Rows, collect, upscale_rows, watched
 from srzoo.upscaling.result import Result, result_header
 from srzoo.upscaling.shapes import Settings
+from srzoo.upscaling.stages import Family, tell
 from srzoo.upscaling.target import Sizes, Target
 from srzoo.version import __version__
 
 LOGGER = logging.getLogger("srzoo")
 DEFAULT_MODEL = "edsr_baseline_x4"
-SMALL = 1 << 17
-"""LR pixels below which engine "auto" is PyTorch: compiling for an image's size takes others longer than they save. It
-goes by size alone, so that results do not depend on what was upscaled before."""
 
 
 class Upscaler:
@@ -65,9 +61,10 @@ class Upscaler:
     Args:
         model: Model name (its weights are loaded), path of a weight file, or a model, which is itself moved to the
             device, laid out channels last and set to eval mode, not a copy. Of a model that went through
-            `torch.compile` the original is taken.
+            `torch.compile` the original is taken. A list of these is run one after the other.
         scale: Which of a multi-scale model's scales; None takes a single-scale model's own, or the one that `size`
-            needs.
+            needs. A larger one, up to 64, is made by networks after each other: the model, and those that differ in
+            their scale alone if it was given by name.
         size: Size of every result, if it is not to be `scale` times the image's.
         engine: "auto" (the fastest that is installed), "torch", "openvino" or "onnx".
         precision: "auto" (bf16 or fp16 where it is fast and costs less than 0.01 dB), "fp32", "bf16" or "fp16".
@@ -100,7 +97,7 @@ class Upscaler:
 
     def __init__(
         self,
-        model: str | Path | SRModel = DEFAULT_MODEL,
+        model: str | Path | SRModel | Sequence[str | Path | SRModel] = DEFAULT_MODEL,
         *,
         scale: int | None = None,
         size: Target | None = None,
@@ -116,70 +113,67 @@ class Upscaler:
         check_options(
             scale=scale, size=size, tile=tile, halo=halo, device=device, engine=engine, precision=precision, merge=merge
         )  # fmt: skip
-        ops = checked_ops(tta)
-        self.device = pick_device(device)
-        network = checked_model(model)
-        check_own_ops(ops, network.channels, self.device)
-        self.size = size
-        self.scale = None if size is not None and scale is None else network.check_scale(scale)
-        self.tta = tta if isinstance(tta, str) else "own"
-        self.merge: MergeName = merge
-        self.model = to_channels_last(network, self.device).eval()
         self._arguments: dict[str, Any] = dict(
             scale=scale, size=size, engine=engine, precision=precision, device=device, tta=tta, merge=merge,
             tile=tile, memory=memory, halo=halo,
         )  # fmt: skip
+        self._start(model)
+
+    def _start(self, model: Any) -> None:
+        """Set everything up for a model, as a user gives it, or the family that a pickle holds."""
+        scale, size, engine, precision, device, tta, merge, tile, memory, halo = self._arguments.values()
+        ops = checked_ops(tta)
+        self.device = pick_device(device)
+        self.family = Family.of(model, self.device)
+        self.model = self.family.first
+        check_own_ops(ops, self.model.channels, self.device)
+        self.size: Target | None = size
+        self.scale: int | None = None if size is not None and scale is None else self.family.check_scale(scale)
+        self.tta: str = tta if isinstance(tta, str) else "own"
+        self.merge: MergeName = merge
         self._settings = Settings(ops, merge, tile, halo, budget(self.device, memory), most(self.device, memory))
-        self._executors: dict[tuple[int, bool], Executor] = {}
-        self._halo_notes: dict[int, str] = {}
         self._lock = threading.RLock()
-        first = self._executor(self.scale or self.model.scales[0])
+        self._executors = Executors(self.family, engine, precision, self.device, self._settings, self._lock)
+        first = self._executor(self._usual_scale)
         self.engine = first.engine.name
         below = f"; torch for images below {SMALL / 1e6:.2f} megapixels"
         below = below if engine == "auto" and self.engine != "torch" else ""
         LOGGER.info("engine %s, %s%s", self.engine, first.precision, below)
-        if first.settings.halo is not None:
-            LOGGER.warning("%s", self._halo_note(first.network.scale))
+        for note in self._executors.halo_notes(self._usual_scale):
+            LOGGER.warning("%s", note)
+
+    @property
+    def _usual_scale(self) -> int:
+        """The factor of results, or one of them if they are brought to a size."""
+        return self.scale or self.family.factors[0]
 
     @property
     def precision(self) -> str:
         """What is computed in, in words."""
-        return self._executor(self.scale or self.model.scales[0]).precision
+        return self._executor(self._usual_scale).precision
 
     @property
     def settings(self) -> dict[str, Any]:
         """All that pixels depend on, as plain JSON values: the same settings and image give the same result."""
-        scale = self.scale or self.model.scales[0]
-        executor = self._executor(scale)
+        scale = self._usual_scale
+        executors = self._executors.cascade(scale).executors
+        executor = next((one for one in executors if one.settings.halo is not None), executors[-1])
+        small = executor if self.engine == "torch" else self._executor(scale, 1)
         own = [identify_op(op, self.model.channels, self.device) for op in self._settings.ops]
         return {
             "srzoo": __version__,
             **identify_model(self.model, self.device),
+            **identify_stages(self.family, self.scale, self.size, self.device),
             "scale": self.scale,
             "size": None if self.size is None else str(self.size),
             "tta": self.tta if self.tta != "own" else own,
             "merge": self.merge if self.tta != "none" else None,
-            **identify_run(executor, executor if self.engine == "torch" else self._executor(scale, 1), SMALL),
+            **identify_run(executor, small, SMALL, self._settings.memory),
         }
 
     def _executor(self, scale: int, pixels: int | None = None) -> Executor:
-        """What runs the model at a scale, for images of so many LR pixels."""
-        engine, precision = self._arguments["engine"], self._arguments["precision"]
-        is_small = pixels is not None and pixels < SMALL and engine == "auto"
-        with self._lock:
-            if (scale, is_small) not in self._executors:
-                engine = "torch" if is_small else engine
-                self._executors[scale, is_small] = build_executor(
-                    self.model, scale, engine, precision, self.device, self._settings
-                )
-            return self._executors[scale, is_small]
-
-    def _halo_note(self, scale: int) -> str | None:
-        """What the lowered halo costs at a scale; None if it is not lower than the model's."""
-        halo = self._executor(scale).settings.halo
-        if halo is not None and scale not in self._halo_notes:
-            self._halo_notes[scale] = tell_halo_cost(Network(self.model, scale), halo, self.device)
-        return self._halo_notes.get(scale)
+        """What runs the last network, which does most of the work, for images of so many LR pixels."""
+        return self._executors.cascade(scale, pixels).executors[-1]
 
     # -- images ---------------------------------------------------------------------------------------------------
 
@@ -338,15 +332,19 @@ class Upscaler:
         """The model's scale, and the size of the result; what there is to say goes to the notes, else to the log."""
         target = size or self.size
         if target is None:
-            scale = self.model.check_scale(self.scale)
-            return Sizes(scale, header.width * scale, header.height * scale)
-        scales = self.model.scales if self.scale is None else (self.scale,)
-        told = target.notes(header.width, header.height, scales)
+            scale = self._usual_scale
+            sizes, told = Sizes(scale, header.width * scale, header.height * scale), []
+        else:
+            factors = self.family.factors_for(target.factor(header.width, header.height))
+            factors = factors if self.scale is None else (self.scale,)
+            sizes = target.resolve(header.width, header.height, factors)
+            told = list(target.notes(header.width, header.height, factors))
+        told += filter(None, [tell(self.family.stages(sizes.scale))])
         if notes is not None:
             notes += told
         for note in told if notes is None else ():
             LOGGER.info("%s", note)
-        return target.resolve(header.width, header.height, scales)
+        return sizes
 
     def _rows(
         self, source: Source, sizes: Sizes, spread: bool, notes: list[str] | None, progress: Progress | None
@@ -356,11 +354,11 @@ class Upscaler:
         done = 0
         size = sizes.width, sizes.height
         with self._lock, ExitStack() as stack:
-            executor = self._executor(sizes.scale, source.header.width * source.header.height)
-            halo_note = self._halo_note(sizes.scale)
-            if notes is not None and halo_note is not None:
-                notes.append(halo_note)
-            stream = stack.enter_context(closing(upscale_rows(executor, source, size, spread=spread, notes=notes)))
+            cascade = self._executors.cascade(sizes.scale, source.header.width * source.header.height)
+            halo_notes = self._executors.halo_notes(sizes.scale)
+            if notes is not None:
+                notes += halo_notes
+            stream = stack.enter_context(closing(upscale_rows(cascade, source, size, spread=spread, notes=notes)))
             for rows in stream:
                 yield rows
                 done += rows.pixels.shape[0] * rows.pixels.shape[1]
@@ -373,8 +371,8 @@ class Upscaler:
         height, width = batch.shape[-2:]
         sizes = self._sizes(Header(width, height, "RGB", "uint8"), None, None)
         with self._lock:
-            executor = self._executor(sizes.scale, height * width * batch.shape[0])
-            blocks = executor.stream(lambda top, bottom: batch[..., top:bottom, :], height, width, batch.shape[0])
+            cascade = self._executors.cascade(sizes.scale, height * width * batch.shape[0])
+            blocks = cascade.stream(lambda top, bottom: batch[..., top:bottom, :], height, width, batch.shape[0])
             sr = collect(watched(blocks, sizes, height, progress))
         if self.size is not None and (sizes.height, sizes.width) != tuple(sr.shape[-2:]):
             sr = imresize(sr, size=(sizes.height, sizes.width))
@@ -394,7 +392,8 @@ class Upscaler:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"model": self.model, "arguments": self._arguments}
+        return {"model": self.family, "arguments": self._arguments}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        Upscaler.__init__(self, state["model"], **state["arguments"])
+        self._arguments = state["arguments"]
+        self._start(state["model"])

@@ -2,6 +2,7 @@ import errno
 import gc
 import io
 import logging
+import pickle
 import re
 import sys
 import warnings
@@ -17,6 +18,7 @@ from PIL import Image
 
 import srzoo
 from srzoo.integrations.ray import UpscaleImages, upscale_dataset
+from srzoo.upscaling import Target
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
@@ -80,9 +82,7 @@ def test_a_path_becomes_the_file_that_the_row_names_or_one_beside_it(upscale_ima
 
 
 def test_options_and_columns_are_the_users(tmp_path: Path) -> None:
-    upscale_image = UpscaleImages(
-        "bicubic_x2", column="lr", output_column="large", size=srzoo.upscaling.Target(scale=3)
-    )
+    upscale_image = UpscaleImages("bicubic_x2", column="lr", output_column="large", size=Target(scale=3))
     row = upscale_image({"lr": IMAGE, "image": 1})
     assert row["large"].shape == (15, 21, 3)
     assert set(row) == {"lr", "image", "large", "error"}
@@ -163,6 +163,27 @@ def test_workers_are_sent_the_model_and_make_what_an_upscaler_makes(plan) -> Non
     assert isinstance(model, srzoo.SRModel)
     row = planned["function"]([model], **planned["fn_constructor_kwargs"])({"lr": IMAGE})
     assert np.array_equal(row["lr"], sr_of(IMAGE))
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("bicubic_x4", {"scale": 16}),
+        ("bicubic_x2", {"size": Target(scale=9.5)}),
+        (["bicubic_x2", "bicubic_x3"], {}),
+        ("edsr_baseline_x4", {"scale": 8}),
+    ],
+)
+def test_workers_are_sent_all_networks_of_a_cascade(plan, monkeypatch, model, options) -> None:
+    exact: dict[str, Any] = dict(engine="torch", precision="fp32", device="cpu", **options)
+    expected = srzoo.Upscaler(model, **exact)(IMAGE)
+    planned = plan(model, **exact)
+    ((sent,),) = planned["fn_constructor_args"]
+    monkeypatch.setattr("srzoo.upscaling.stages.open_model", None)  # a worker has no weights
+    sent = pickle.loads(pickle.dumps(sent))
+    row = planned["function"]([sent], **planned["fn_constructor_kwargs"])({"image": IMAGE})
+    assert not row["error"]
+    assert np.array_equal(row["sr"], expected)
 
 
 def test_a_model_of_the_callers_own_stays_as_it_is(plan) -> None:
