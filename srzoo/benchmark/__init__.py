@@ -2,6 +2,12 @@
 
 from srzoo.benchmark.drift import Check as Check
 from srzoo.benchmark.drift import check_result as check_result
+from srzoo.benchmark.main_page import main_markdown as main_markdown
+from srzoo.benchmark.main_runs import plan_main_table as plan_main_table
+from srzoo.benchmark.main_runs import run_main_table as run_main_table
+from srzoo.benchmark.main_table import MainTable as MainTable
+from srzoo.benchmark.order import OrderCheck as OrderCheck
+from srzoo.benchmark.order import check_order as check_order
 from srzoo.benchmark.page import page as page
 from srzoo.benchmark.published import PUBLISHED as PUBLISHED
 from srzoo.benchmark.published import Published as Published

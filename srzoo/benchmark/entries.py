@@ -11,9 +11,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from srzoo.architecture import SRModel
 from srzoo.benchmark.published import method_of
-from srzoo.registry import create_model, is_path, list_models, model_info, open_model, weight_file
+from srzoo.registry import create_model, is_path, list_models, open_model, weight_file
 from srzoo.weights import content_hash, file_sha256, load_strictly, read_header
 
 BASELINE = "bicubic"
@@ -110,7 +112,13 @@ def expand(spec: str) -> list[str]:
 def _usable(pattern: str) -> list[str]:
     """Models that have weights, or need none."""
     with_weights = set(list_models(pattern, pretrained=True))
-    return [name for name in list_models(pattern) if name in with_weights or model_info(name).parameters == 0]
+    return [name for name in list_models(pattern) if name in with_weights or not _has_tensors(name)]
+
+
+def _has_tensors(name: str) -> bool:
+    """Whether a model has anything that weights could hold; regressors of A+ are buffers, not parameters."""
+    with torch.device("meta"):
+        return bool(create_model(name).state_dict())
 
 
 def open_entries(

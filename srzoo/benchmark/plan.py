@@ -174,8 +174,8 @@ def plan_benchmark(
         return found, entries, chosen
 
     if fetch:
-        _together(world, lambda: find(True) if world.is_main else None)
-    found, entries, chosen = _together(world, prepare)
+        together(world, lambda: find(True) if world.is_main else None)
+    found, entries, chosen = together(world, prepare)
     mine = _facts(found, entries, settings, chosen) if world.is_main else None
     facts = world.share_object(cast(_Facts, mine))
     # by the first's hashes, so that a file that changes meanwhile is noticed when it is opened again
@@ -236,7 +236,7 @@ def _find_all(names: Sequence[str], find: Callable[[str], ImageSet]) -> list[Ima
     return found
 
 
-def _together(world: World, make: Callable[[], Made]) -> Made:
+def together(world: World, make: Callable[[], Made]) -> Made:
     """What `make` gives; if it raises in one process, all raise that, and none waits for the others."""
     made, trouble = None, None
     try:

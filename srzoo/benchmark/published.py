@@ -19,13 +19,19 @@ class Source:
     """How it was measured, in words."""
     ssim_comparable: bool = True
     """Whether its SSIM is the quantity that srzoo measures."""
+    own: tuple[str, ...] = ()
+    """Methods of its authors; the figures of any other are quoted."""
 
 
+_OWN = (
+    "SRResNet (L2 loss)", "SRResNet (L1 loss)", "EDSR baseline", "MDSR baseline", "EDSR", "MDSR", "EDSR+", "MDSR+",
+)  # fmt: skip
 EDSR_PAPER = Source(
     "Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017",
     "table 3",
     "https://arxiv.org/abs/1707.02921",
     "Y of BT.601 and `scale` pixels cut",
+    own=_OWN,
 )
 EDSR_PAPER_DIV2K = replace(
     EDSR_PAPER,
@@ -39,12 +45,64 @@ EDSR_README = Source(
     "README",
     "https://github.com/sanghyun-son/EDSR-PyTorch",
     "DIV2K (0801 to 0900): RGB; the README says 2 + `scale` pixels cut, the code cuts 6 + `scale`",
+    own=_OWN,
 )
 TORCHSR = Source(
     "torchSR, which runs the authors' weights",
     "README",
     "https://github.com/Coloquinte/torchSR",
     "Y of BT.601 and `scale` pixels cut",
+)
+CARN_PAPER = Source(
+    "Ahn et al., Fast, Accurate, and Lightweight Super-Resolution with Cascading Residual Network, ECCV 2018",
+    "table of PSNR and SSIM",
+    "https://arxiv.org/abs/1803.08664",
+    "Y of BT.601 and `scale` pixels cut",
+    own=("CARN",),
+)
+FSRCNN_PAPER = Source(
+    "Dong et al., Accelerating the Super-Resolution Convolutional Neural Network, ECCV 2016",
+    "table 4",
+    "https://arxiv.org/abs/1608.00367",
+    "Y, along the luma path",
+    own=("FSRCNN",),
+)
+ESPCN_PAPER = Source(
+    "Shi et al., Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural "
+    "Network, CVPR 2016",
+    "table of PSNR, trained on ImageNet; no x2",
+    "https://arxiv.org/abs/1609.05158",
+    "Y and `scale` pixels cut",
+    own=("ESPCN",),
+)
+APLUS_PAPER = Source(
+    "Timofte et al., A+: Adjusted Anchored Neighborhood Regression for Fast Super-Resolution, ACCV 2014",
+    "table of PSNR",
+    "https://doi.org/10.1007/978-3-319-16817-3_8",
+    "Y, along the luma path",
+    own=("A+",),
+)
+SRCNN_PAPER = Source(
+    "Dong et al., Image Super-Resolution Using Deep Convolutional Networks, TPAMI 2016",
+    "tables of Set5 and Set14",
+    "https://arxiv.org/abs/1501.00092",
+    "Y, along the luma path",
+    own=("SRCNN",),
+)
+VDSR_PAPER = Source(
+    "Kim et al., Accurate Image Super-Resolution Using Very Deep Convolutional Networks, CVPR 2016",
+    "table 3",
+    "https://arxiv.org/abs/1511.04587",
+    "Y, along the luma path",
+    own=("VDSR",),
+)
+SRRESNET_PAPER = Source(
+    "Ledig et al., Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network, CVPR 2017",
+    "table of PSNR and SSIM",
+    "https://arxiv.org/abs/1609.04802",
+    "Y and 4 pixels cut; SSIM by another program, which is not compared",
+    ssim_comparable=False,
+    own=("SRResNet",),
 )
 
 
@@ -58,6 +116,11 @@ class Published:
     psnr: float
     ssim: float | None
     source: Source
+
+    @property
+    def is_quoted(self) -> bool:
+        """Whether others than the method's authors told the figure; bicubic is nobody's."""
+        return self.method != "Bicubic" and self.method not in self.source.own
 
     def __str__(self) -> str:
         return f"{self.psnr:.2f}" if self.ssim is None else f"{self.psnr:.2f} / {self.ssim:.4f}"
@@ -157,6 +220,41 @@ _TORCHSR: dict[tuple[str, str], tuple[tuple[float, float | None], ...]] = {  # a
     ("EDSR", "B100"): ((32.35, None), (29.26, None), (27.72, None)),
     ("EDSR", "Urban100"): ((32.97, None), (28.81, None), (26.65, None)),
 }
+_OTHERS: dict[Source, dict[tuple[str, str], tuple[_Cell, ...]]] = {  # at x2, x3, x4; 0.0: no SSIM was given
+    CARN_PAPER: {
+        ("FSRCNN", "Set5"): ((37.00, 0.9558), (33.16, 0.9140), (30.71, 0.8657)),
+        ("FSRCNN", "Set14"): ((32.63, 0.9088), (29.43, 0.8242), (27.59, 0.7535)),
+        ("FSRCNN", "B100"): ((31.53, 0.8920), (28.53, 0.7910), (26.98, 0.7150)),
+        ("FSRCNN", "Urban100"): ((29.88, 0.9020), (26.43, 0.8080), (24.62, 0.7280)),
+    },
+    FSRCNN_PAPER: {
+        ("FSRCNN", "Set5"): ((37.00, 0.0), (33.16, 0.0), (30.71, 0.0)),
+        ("FSRCNN", "Set14"): ((32.63, 0.0), (29.43, 0.0), (27.59, 0.0)),
+    },
+    ESPCN_PAPER: {
+        ("ESPCN", "Set5"): (None, (33.13, 0.0), (30.90, 0.0)),
+        ("ESPCN", "Set14"): (None, (29.49, 0.0), (27.73, 0.0)),
+    },
+    APLUS_PAPER: {
+        ("A+", "Set5"): ((36.55, 0.0), (32.59, 0.0), (30.29, 0.0)),
+        ("A+", "Set14"): ((32.28, 0.0), (29.13, 0.0), (27.33, 0.0)),
+    },
+    SRCNN_PAPER: {
+        ("SRCNN", "Set5"): ((36.66, 0.9542), (32.75, 0.9090), (30.49, 0.8628)),
+        ("SRCNN", "Set14"): ((32.45, 0.9067), (29.30, 0.8215), (27.50, 0.7513)),
+    },
+    VDSR_PAPER: {
+        ("VDSR", "Set5"): ((37.53, 0.9587), (33.66, 0.9213), (31.35, 0.8838)),
+        ("VDSR", "Set14"): ((33.03, 0.9124), (29.77, 0.8314), (28.01, 0.7674)),
+        ("VDSR", "B100"): ((31.90, 0.8960), (28.82, 0.7976), (27.29, 0.7251)),
+        ("VDSR", "Urban100"): ((30.76, 0.9140), (27.14, 0.8279), (25.18, 0.7524)),
+    },
+    SRRESNET_PAPER: {
+        ("SRResNet", "Set5"): (None, None, (32.05, 0.9019)),
+        ("SRResNet", "Set14"): (None, None, (28.49, 0.8184)),
+        ("SRResNet", "B100"): (None, None, (27.58, 0.7620)),
+    },
+}
 # fmt: on
 _TABLE_2_METHODS = ("SRResNet (L2 loss)", "SRResNet (L1 loss)", "EDSR baseline", "MDSR baseline", "EDSR", "MDSR")
 
@@ -183,14 +281,25 @@ def _all() -> list[Published]:
         for (method, name), cells in _TORCHSR.items()
         for scale, cell in zip((2, 3, 4), cells, strict=True)
     ]
+    rows += [
+        Published(method, name, scale, cell[0], cell[1] or None, source)
+        for source, figures in _OTHERS.items()
+        for (method, name), cells in figures.items()
+        for scale, cell in zip((2, 3, 4), cells, strict=True)
+        if cell is not None
+    ]
     return rows
 
 
 PUBLISHED: tuple[Published, ...] = tuple(_all())
-"""All figures: the paper's tables 3 and 2, then what the authors' code and torchSR report."""
+"""All figures: the paper's tables 3 and 2, what the authors' code and torchSR report, the papers of other methods."""
 
 _COLUMN = {
     ("bicubic", "none"): "Bicubic",
+    ("aplus", "none"): "A+",
+    ("fsrcnn", "none"): "FSRCNN",
+    ("espcn", "none"): "ESPCN",
+    ("srresnet", "none"): "SRResNet",
     ("srcnn", "none"): "SRCNN",
     ("vdsr", "none"): "VDSR",
     ("edsr", "none"): "EDSR",

@@ -1,14 +1,12 @@
 """`srzoo benchmark`: the papers' tables, measured."""
 
 import argparse
-import io
 import json
 import logging
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +17,21 @@ from srzoo.benchmark.plan import PROTOCOL_NAMES, Job, Settings, plan_benchmark
 from srzoo.benchmark.result import BenchmarkResult
 from srzoo.benchmark.rows import Row
 from srzoo.benchmark.runs import forget, kept_rows, run_benchmark
+from srzoo.cli.benchmark_paper import (
+    add_paper_options,
+    check_paper_alone,
+    check_writable,
+    plan_paper,
+    read_scales,
+    read_sets,
+)  # fmt: skip
+from srzoo.cli.benchmark_progress import checking, progress_bar, say, show, write_text
 from srzoo.cli.sigterm import sigterm_exits
 from srzoo.data.check import listed
 from srzoo.distributed import WorkerLost, World, joined_world, launched_rank
-from srzoo.files import replacing
 from srzoo.upscaling.tiling import DEFAULT_TILE
 
 LOGGER = logging.getLogger("srzoo")
-SECONDS_BETWEEN_LINES = 5.0
 SECONDS_TO_TELL = 5.0
 """How long the other processes wait for the first to tell of a mistake; it ends the launcher, which ends them."""
 MOST_NAMES = 5
@@ -41,22 +46,25 @@ def add(commands: Any) -> None:
         description="Score models on sets of images: PSNR, SSIM, time and memory, beside bicubic and what was "
         "published. A killed run goes on where it was when the same command is started again; under torchrun the "
         "processes share the images.",
-        epilog="Exit code 0 if all went well, 1 if an output held NaN or infinity or --check failed, 2 for a mistake.",
+        epilog="Exit code 0 if all went well, 1 if an output held NaN or infinity, or --check or --check-order failed, "
+        "2 for a mistake.",
     )
     parser.add_argument(
         "models",
-        nargs="+",
+        nargs="*",
         metavar="MODEL",
         help="model name, name.tag, glob in quotes, edsr_baseline for all its scales, weight file, folder of a run, "
         "or hf-hub:owner/name",
     )
     parser.add_argument(
-        "--sets", default="Set5,Set14", help="names of benchmark sets or folders of images, with commas (Set5,Set14)"
+        "--sets",
+        help="names of benchmark sets or folders of images, with commas (default: Set5,Set14; with --paper those of "
+        "the paper that are at hand)",
     )
     parser.add_argument("--data", metavar="DIR", help="folder that the sets are in (default: SRZOO_DATA)")
     parser.add_argument("--lr", metavar="DIR", help="folder of LR images (default: made from HR by MATLAB's bicubic)")
     parser.add_argument("--fetch", action="store_true", help="fetch a set from the Hugging Face Hub if it is not found")
-    parser.add_argument("--scale", metavar="2,3", help="only these scales (default: all that a model has)")
+    parser.add_argument("--scale", "--scales", metavar="2,3", help="only these scales (default: all that a model has)")
     parser.add_argument("--tta", choices=("none", "flips", "x8"), default="none", help="self-ensemble; x8 is EDSR+")
     parser.add_argument(
         "--protocol", choices=PROTOCOL_NAMES, default="paper", help="paper: each set's own (Y; DIV2K: RGB)"
@@ -79,6 +87,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--tolerance", type=float, metavar="DB", help=f"what --check lets pass (default: {TOLERANCE})")
     parser.add_argument("--fresh", action="store_true", help="measure anew what a killed run has measured")
     parser.add_argument("--quiet", action="store_true", help="no plan and no progress")
+    add_paper_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -87,44 +96,43 @@ def run(args: argparse.Namespace) -> int:
     try:
         with sigterm_exits(), ExitStack() as stack:
             try:
-                scales, sets, settings = _read_options(args)
-                world, device = stack.enter_context(joined_world(args.device, if_lost=IF_LOST))
-                job = plan_benchmark(
-                    args.models, sets, data=args.data, lr=args.lr, scales=scales, settings=settings, device=device,
-                    fetch=args.fetch, report=_checking(args.quiet), world=world,
-                )  # fmt: skip
+                finish = (plan_paper if args.paper else _plan)(args, stack)
             except (ValueError, TypeError, OSError, ImportError):
                 if launched_rank() == 0:
                     raise
                 time.sleep(SECONDS_TO_TELL)  # the same in every process: the first tells, before the launcher ends it
                 return 2
-            return _run(job, args, world)
+            return finish()
     except WorkerLost:  # which was told in the log when it was noticed
         return 1
 
 
+def _plan(args: argparse.Namespace, stack: ExitStack) -> Callable[[], int]:
+    """Find and check everything; returns what runs it and gives the exit code."""
+    scales, sets, settings = _read_options(args)
+    world, device = stack.enter_context(joined_world(args.device, if_lost=IF_LOST))
+    job = plan_benchmark(
+        args.models, sets, data=args.data, lr=args.lr, scales=scales, settings=settings, device=device,
+        fetch=args.fetch, report=checking(args.quiet), world=world,
+    )  # fmt: skip
+    return lambda: _run(job, args, world)
+
+
 def _read_options(args: argparse.Namespace) -> tuple[tuple[int, ...] | None, list[str], Settings]:
     """Scales, sets and settings; what cannot be is told before anything is read."""
-    try:
-        scales = (
-            None if args.scale is None else tuple(int(part.strip().removeprefix("x")) for part in args.scale.split(","))
+    if not args.models:
+        raise ValueError(
+            "no model was given; name one, such as edsr_baseline_x4, or take --paper for the paper's table"
         )
-    except ValueError:
-        raise ValueError(f"--scale is {args.scale!r}; give whole numbers with commas, such as 2,3") from None
-    sets = [part.strip() for part in args.sets.split(",") if part.strip()]
-    if not sets:
-        raise ValueError("--sets is empty; name a set, such as Set5, or a folder of images")
+    check_paper_alone(args)
+    scales, sets = read_scales(args.scale), read_sets("Set5,Set14" if args.sets is None else args.sets)
     if args.tolerance is not None and not args.check:
         raise ValueError("--tolerance is for --check; add it")
     if args.tolerance is not None and not args.tolerance >= 0:
         raise ValueError(f"--tolerance is {args.tolerance}; it must be 0 dB or more")
     for option, value in (("--json", args.json), ("--html", args.html)):
-        if value is None or (option, value) == ("--json", "-"):
-            continue
-        if not Path(value).parent.is_dir():
-            raise FileNotFoundError(f"{option}: folder {Path(value).parent} does not exist; create it first")
-        if Path(value).is_dir() or not os.access(Path(value).parent, os.W_OK):
-            raise PermissionError(f"{option}: {value} is a folder or cannot be written; give the path of a file")
+        if value is not None and (option, value) != ("--json", "-"):
+            check_writable(option, value)
     if args.json == "-" and args.per_image:
         raise ValueError("--json - takes the place of the table, and has a row an image; leave out --per-image")
     if args.html == "-":
@@ -150,13 +158,13 @@ def _run(job: Job, args: argparse.Namespace, world: World) -> int:
     folder = Path(args.save_images) if args.save_images is not None else None
     kept = kept_rows(job, journal, folder) if world.is_main else None
     if tells:
-        _say(job.describe())
+        say(job.describe())
         _tell_cropped(job)
         if count := sum(map(len, kept or [])):
-            _say(f"kept {count} of {job.num_images} rows of a run that was cut off; {job.num_images - count} to go")
+            say(f"kept {count} of {job.num_images} rows of a run that was cut off; {job.num_images - count} to go")
     done = 0
     try:
-        with _progress(tells) as progress:
+        with progress_bar(tells) as progress:
 
             def listen(finished: int, total: int, row: Row) -> None:
                 nonlocal done
@@ -167,7 +175,7 @@ def _run(job: Job, args: argparse.Namespace, world: World) -> int:
     except (KeyboardInterrupt, SystemExit) as told:
         if world.is_main:
             what = f"stopped after {done} images, whose" if world.size == 1 else "stopped; the finished images'"
-            _say(f"{what} rows are kept; start the same command again to go on")
+            say(f"{what} rows are kept; start the same command again to go on")
         raise SystemExit(130 if isinstance(told, KeyboardInterrupt) else told.code) from None
     check = check_result(result, TOLERANCE if args.tolerance is None else args.tolerance) if args.check else None
     if world.is_main:
@@ -182,7 +190,7 @@ def _tell_cropped(job: Job) -> None:
     for name, scale, names in job.cropped:
         [images] = [one for one in job.sets if one.name == name]
         of = len(images.names[: job.settings.limit])
-        _say(f"{len(names)} of {of} images of {name} cropped to a multiple of {scale}: {listed(names, MOST_NAMES)}")
+        say(f"{len(names)} of {of} images of {name} cropped to a multiple of {scale}: {listed(names, MOST_NAMES)}")
 
 
 def _write_files(result: BenchmarkResult, check: Check | None, args: argparse.Namespace) -> str:
@@ -190,18 +198,18 @@ def _write_files(result: BenchmarkResult, check: Check | None, args: argparse.Na
     told = {**result.to_json(), "check": None if check is None else check.to_json()}
     text = json.dumps(told, indent=2, allow_nan=False) if args.json else ""
     if args.json not in (None, "-"):
-        _write(Path(args.json), text + "\n")
+        write_text(Path(args.json), text + "\n")
     if args.html is not None:
-        _write(Path(args.html), page(result, check))
+        write_text(Path(args.html), page(result, check))
     return text if args.json == "-" else result.table(images=args.per_image)
 
 
 def _tell(result: BenchmarkResult, check: Check | None, text: str, *, to_stderr: bool) -> None:
     """Print the tables or JSON, say what is wrong; the check to standard error, where JSON is printed."""
-    _print(text)
+    show(text)
     for row in result.nonfinite:
         values = f"{row.nonfinite} values of the output are" if row.nonfinite > 1 else "1 value of the output is"
-        _say(f"{row.model} on {row.set} {row.image} x{row.scale}: {values} NaN or infinite")
+        say(f"{row.model} on {row.set} {row.image} x{row.scale}: {values} NaN or infinite")
     if check is not None:
         _tell_check(check, to_stderr=to_stderr)
 
@@ -213,83 +221,9 @@ def _tell_check(check: Check, to_stderr: bool) -> None:
         with suppress(BrokenPipeError):
             sys.stderr.write("\n".join(lines) + "\n")
     else:
-        _print("\n" + "\n".join(lines))
+        show("\n" + "\n".join(lines))
     drifted = sum(one.drifted for one in check.comparisons)
     if drifted:
-        _say(f"the check failed: {drifted} of {len(check.comparisons)} means differ from what the weights record")
+        say(f"the check failed: {drifted} of {len(check.comparisons)} means differ from what the weights record")
     elif not check.passed:
-        _say(f"the check failed: {check.problems[0]}")
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as work:
-        work.write_text(text, encoding="utf-8")
-
-
-def _print(text: str) -> None:
-    """Print; a reader that has gone, such as `head`, changes neither the files nor the exit code."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        with suppress(io.UnsupportedOperation):  # else the interpreter tries again when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say(text: str) -> None:
-    with suppress(BrokenPipeError):
-        sys.stderr.write(f"srzoo: {text}\n")
-        sys.stderr.flush()
-
-
-def _checking(quiet: bool) -> Callable[[int, int, str], None] | None:
-    """A listener that writes a line every few seconds while sets are checked."""
-    if quiet:
-        return None
-    last = time.monotonic()
-
-    def report(done: int, total: int, what: str) -> None:
-        nonlocal last
-        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            _say(f"{what}: {done} of {total} files")
-
-    return report
-
-
-@contextmanager
-def _progress(show: bool) -> Iterator[Callable[[int, int, Row], None]]:
-    """A bar on standard error, or a line every few seconds where that is no terminal."""
-    if not show:
-        yield lambda done, total, row: None
-        return
-    if not sys.stderr.isatty():
-        yield _lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bars:
-        task = bars.add_task("benchmark", total=None)
-
-        def move(done: int, total: int, row: Row) -> None:
-            bars.update(task, completed=done, total=total, description=f"{row.model} {row.set} x{row.scale}")
-
-        yield move
-
-
-def _lines() -> Callable[[int, int, Row], None]:
-    last = time.monotonic()
-
-    def tell(done: int, total: int, row: Row) -> None:
-        nonlocal last
-        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            _say(f"{done} of {total} images: {row.model} on {row.set} x{row.scale} {row.image}, {row.psnr:.2f} dB")
-
-    return tell
+        say(f"the check failed: {check.problems[0]}")

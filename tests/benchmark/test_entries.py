@@ -20,7 +20,7 @@ from srzoo.weights import Header, save_model
         ("edsr_baseline_x2", ["edsr_baseline_x2"]),
         ("edsr_baseline_x2.photos", ["edsr_baseline_x2.photos"]),
         ("edsr_baseline_x[24]", ["edsr_baseline_x2", "edsr_baseline_x4"]),
-        ("*_x3.photos", ["edsr_baseline_x3.photos"]),
+        ("edsr*_x3.photos", ["edsr_baseline_x3.photos"]),
         ("edsr_baseline.photos", [f"edsr_baseline_x{scale}.photos" for scale in (2, 3, 4)]),
         ("bicubic", [f"bicubic_x{scale}" for scale in (2, 3, 4, 8)]),
         ("mdsr_baseline", ["mdsr_baseline"]),

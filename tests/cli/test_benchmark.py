@@ -152,6 +152,9 @@ def test_nan_fails_and_names_the_images(broken: Path, images: Path, capsys) -> N
         (["MINE", "--sets", "Set5"], "Set5 was not found"),
         (["MINE", "--sets", "Set5", "--data", "TMP/tiny"], "Set5 was not found in TMP/tiny"),
         (["MINE", "--sets", ","], "--sets is empty"),
+        (["--sets", "TMP/tiny"], "no model was given; name one, such as edsr_baseline_x4, or take --paper"),
+        (["MINE", "--sets", "TMP/tiny", "--check-order"], "--check-order is for --paper"),
+        (["MINE", "--sets", "TMP/tiny", "-o", "TMP/a.md"], "--output is for --paper"),
         (["MINE", "--sets", "TMP/tiny", "--scale", "two"], "--scale is 'two'; give whole numbers"),
         (["MINE", "--sets", "TMP/tiny", "--scale", "3"], "does not offer scale 3; it has 2"),
         (["MINE", "--sets", "TMP/tiny", "--tolerance", "1"], "--tolerance is for --check"),
@@ -275,7 +278,7 @@ def test_rows_are_kept_if_a_file_cannot_be_written(
         raise OSError(28, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benchmark, "_write", full)
+        patch.setattr(benchmark, "write_text", full)
         assert call(weights, "--sets", images, "--html", tmp_path / "a.html") == 2
     assert "No space left" in capsys.readouterr().err
     assert call(weights, "--sets", images, "--html", tmp_path / "a.html") == 0
