@@ -92,10 +92,10 @@ ARCH = Architecture(
             model="edsr_baseline_x4",
             tag="photos",
             file="edsr_baseline_x4.photos.safetensors",
-            sha256="3b9a26663831f529c80ca9c3a5750a048df83ca9556ee968da29c1cbbd5a7319",
+            sha256="5c342dbddde4f71e575162c5e9017db6d93a1eb9ae7a7b9122cc6ed84c21b3b3",
             license="CC-BY-SA-4.0",
             source="srzoo, trained on 948 crops of 471 freely licensed photographs",
-            metrics={"Set5": {"x4": 31.3943}, "Set14": {"x4": 28.0333}},
+            metrics={"Set5": {"x4": 31.6428}, "Set14": {"x4": 28.163}},
         ),
     ),
 )
