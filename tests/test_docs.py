@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 import srzoo
+from srzoo.catalog import catalog
 from srzoo.cli import build_parser
 from srzoo.registry import architectures
 
@@ -175,8 +176,13 @@ def test_code_blocks_run(page: str, photo_folder: Path, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     (photo_folder / "photo0.png").rename(tmp_path / "photo.png")
     names = {"__name__": "docs"}  # a page is read from the top
-    for code in blocks(page, "python"):
-        exec(compile(code, page, "exec"), names)
+    before = set(catalog().families)
+    try:
+        for code in blocks(page, "python"):
+            exec(compile(code, page, "exec"), names)
+    finally:
+        for family in set(catalog().families) - before:
+            catalog().forget(catalog().families[family])
 
 
 def commands(page: str) -> list[str]:

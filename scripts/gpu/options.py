@@ -94,14 +94,14 @@ def pick_recipe(name: str | None, model: str) -> Recipe:
 
 
 def start_models(model: str) -> tuple[str, ...]:
-    """The models whose weights a model starts from: x3, x4, x8 from x2 (EDSR, section 3.2).
+    """The models whose weights a model starts from: x3, x4, x8 from x2, if the queue has it (EDSR, section 3.2).
 
     Examples:
         >>> start_models("edsr_baseline_x4")
         ('edsr_baseline_x2',)
     """
     found = re.fullmatch(r"(.+)_x(\d+)", model)
-    if found and found[2] != "2":
+    if found and found[2] != "2" and f"{found[1]}_x2" in QUEUE:
         return (f"{found[1]}_x2",)
     return STARTS.get(model, ())
 

@@ -18,6 +18,7 @@ from srzoo.train.describe import describe as describe
 from srzoo.train.finetune import FineTuned as FineTuned
 from srzoo.train.finetune import Start as Start
 from srzoo.train.finetune import fine_tune as fine_tune
+from srzoo.train.growing import grow as grow
 from srzoo.train.losses import L1 as L1
 from srzoo.train.losses import MSE as MSE
 from srzoo.train.losses import SSIM as SSIM
@@ -44,6 +45,7 @@ from srzoo.train.schedules import Halving as Halving
 from srzoo.train.schedules import Schedule as Schedule
 from srzoo.train.tensorboard import TensorBoard as TensorBoard
 from srzoo.train.trainer import Trainer as Trainer
+from srzoo.train.transplant import grow_srresnet as grow_srresnet
 from srzoo.train.warm_start import WarmStart as WarmStart
 from srzoo.train.warm_start import adapt_channels as adapt_channels
 from srzoo.train.warm_start import warm_start as warm_start
