@@ -114,7 +114,7 @@ def test_a_step_replayed_as_a_graph_is_the_eager_step(name, scales, precision, s
         trainer = Trainer(small(name), source(scales), config)
         losses = [trainer.train_step(trainer.batch(step)).item() for step in range(10)]
         seen = {trainer.batch(step).scale for step in range(10)}
-        assert len(trainer._captured) == (len(seen) if capture == "graph" else 0)
+        assert len(trainer._backward.recorded) == (len(seen) if capture == "graph" else 0)
         ends.append((losses, trainer))
     (eager_losses, eager), (losses, graph) = ends
     assert losses == pytest.approx(eager_losses, rel=0.02)
@@ -290,7 +290,7 @@ def photo(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def upscaler_of(model: srzoo.SRModel, **options: Any) -> srzoo.Upscaler:
+def upscaler_of(model: srzoo.SRModel | list[srzoo.SRModel], **options: Any) -> srzoo.Upscaler:
     return srzoo.Upscaler(model, device="cuda", engine="torch", **options)
 
 
@@ -405,6 +405,20 @@ def test_threads_share_an_upscaler_and_record_graphs_beside_one_another() -> Non
             found = list(pool.map(lambda i: upscalers[i % 2](images[i]), range(len(images))))
             for one, other in zip(found, expected, strict=True):
                 torch.testing.assert_close(one, other, rtol=0, atol=0.01)
+
+
+@pytest.mark.usefixtures("exact", "narrow")
+def test_a_cascade_is_what_it_is_on_the_cpu_and_its_networks_record_graphs(caplog: pytest.LogCaptureFixture) -> None:
+    models = [small(), small(seed=1), small("edsr_baseline_x4")]
+    image = photo(70, 50)
+    expected = srzoo.Upscaler(models, device="cpu", engine="torch", precision="fp32")(image)
+    with caplog.at_level(logging.WARNING, "srzoo"), upscaler_of(models, precision="fp32") as upscaler:
+        for _ in range(3):
+            torch.testing.assert_close(upscaler(image), expected, rtol=0, atol=1e-5)
+        for executor in upscaler._executors.cascade(16).executors:
+            steps = [step for compiled in executor._compiled.values() for step in compiled._steps.values()]
+            assert any(getattr(step, "graph", None) for step in steps)
+    assert not [record for record in caplog.records if "CUDA graph" in record.getMessage()]
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp32"])

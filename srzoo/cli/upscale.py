@@ -140,7 +140,8 @@ def _prepare(args: argparse.Namespace, world: World) -> _Call:
 
 def _advise(upscaler: Any, decisions: Sequence[Decision]) -> list[str]:
     """What there is to say about the choice of weights for the images that are to be made."""
-    origin = getattr(upscaler.model, "origin", None)
+    first = upscaler.model if upscaler.scale is None else upscaler.networks.stages(upscaler.scale)[0].model
+    origin = getattr(first, "origin", None)  # of a cascade, the later networks see no JPEG
     files = [decision.job.source for decision in decisions if decision.action in ("make", "again")]
     advice = None if origin is None else advise_weights(files, origin.name)
     return [] if advice is None else [advice]
@@ -225,6 +226,8 @@ def _dry_run(call: _Call) -> int:
     if call.args.json:
         _print_json(call, outcomes, 0.0, dry_run=True, code=code)
         return code
+    for note in () if call.args.quiet else call.notes:
+        complain(note)
     words = {"make": "make", "again": "make again", "skip": "skip", "leave": "leave alone"}
     for decision in decisions:
         why = f" ({decision.reason})" if decision.reason else ""

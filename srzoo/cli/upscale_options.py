@@ -26,7 +26,10 @@ FORMAT_SUFFIX = {**SUFFIX_OF, None: ".png"}
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options, in groups."""
     parser.add_argument(
-        "inputs", nargs="+", metavar="IN", help="image file, folder, pattern in quotes such as 'photos/**/*.jpg', or -"
+        "inputs",
+        nargs="+",
+        metavar="IN",
+        help="image file, folder, pattern in quotes such as 'photos/**/*.jpg', or - (standard input)",
     )
     _add_result_options(parser.add_argument_group("results"))
     _add_format_options(parser.add_argument_group("files"))
@@ -47,9 +50,7 @@ def _add_result_options(group: Any) -> None:
         default=DEFAULT_TEMPLATE,
         help=f"what results are called (default: {DEFAULT_TEMPLATE}); fields: {', '.join(FIELDS)}",
     )
-    group.add_argument(
-        "--scale", metavar="X", help="upscaling factor up to 64, such as 4, 2.5 or 16 (networks in a row)"
-    )
+    group.add_argument("--scale", metavar="X", help="factor up to 64, such as 4, 2.5 or 16 (default: the model's)")
     group.add_argument("--size", metavar="WxH", help="width and height of the result in pixels")
     group.add_argument("--long-edge", metavar="N", help="longer side of the result in pixels")
     group.add_argument(
@@ -79,11 +80,14 @@ def _add_format_options(group: Any) -> None:
 def _add_model_options(group: Any) -> None:
     group.add_argument(
         "--model",
-        help="model name, weight file, folder of a run, or hf-hub:owner/name@revision (default: edsr_baseline at "
-        "--scale, or x4)",
+        help="model name, or name.tag for one of its weights (such as .jpeg, for photographs), weight file, folder of "
+        "a run, or hf-hub:owner/name@revision (default: edsr_baseline at --scale, or x4)",
     )
     group.add_argument(
-        "--tta", choices=("none", "flips", "x8"), default="none", help="self-ensemble: slower, a little better"
+        "--tta",
+        choices=("none", "flips", "x8"),
+        default="none",
+        help="self-ensemble: slower, a little better (default: none)",
     )
     group.add_argument(
         "--merge",
@@ -94,10 +98,19 @@ def _add_model_options(group: Any) -> None:
     group.add_argument(
         "--engine", choices=ENGINES, default="auto", help="what computes (default: the fastest that is installed)"
     )
-    group.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="of the network")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu")
     group.add_argument(
-        "--memory", metavar="2GB", help="memory to work in (default: 500MB on a CPU, half of what is free on a GPU)"
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help="what numbers the network computes in (default: auto, half where it is faster and as good)",
+    )
+    group.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, mps or xpu (default: auto, the first GPU there is)"
+    )
+    group.add_argument(
+        "--memory",
+        metavar="2GB",
+        help="memory to work in (default: on a CPU 500MB, up to 2GB where needed; half of what is free on a GPU)",
     )
     group.add_argument(
         "--tile",
@@ -107,7 +120,12 @@ def _add_model_options(group: Any) -> None:
     group.add_argument(
         "--halo", type=int, help="pixels seen around a tile (default: all that matter); fewer are faster and not exact"
     )
-    group.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="refuse larger images before decoding them")
+    group.add_argument(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        help=f"refuse larger images before decoding them (default: {MAX_PIXELS})",
+    )
 
 
 def _add_job_options(group: Any) -> None:

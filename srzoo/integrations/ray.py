@@ -16,7 +16,7 @@ from srzoo.image.formats import named_format
 from srzoo.upscaling import Upscaler
 from srzoo.upscaling.checks import check_options
 from srzoo.upscaling.jobs.running import STOPS_ALL
-from srzoo.upscaling.stages import Family
+from srzoo.upscaling.stages import Networks
 from srzoo.upscaling.upscaler import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _pool(num_workers: int | tuple[int, int] | None) -> dict[str, int]:
     return {"size": least} if least == most else {"min_size": least, "max_size": most}
 
 
-def _open(model: Models, options: Mapping[str, Any]) -> SRModel | Family:
+def _open(model: Models, options: Mapping[str, Any]) -> SRModel | Networks:
     """The model, or all networks a cascade may take, on the CPU.
 
     Before, all options are tried that do not depend on the worker's machine.
@@ -209,8 +209,8 @@ def _open(model: Models, options: Mapping[str, Any]) -> SRModel | Family:
     own = {name: value for name, value in options.items() if name not in OF_THE_WORKER}
     network = model if isinstance(model, str | Path) else deepcopy(model)  # the caller's stays on its device
     upscaler = Upscaler(network, device="cpu", engine="torch", **own)
-    is_one = upscaler.size is None and len(upscaler.family.stages(upscaler.scale or 0)) == 1
-    return upscaler.model if is_one else upscaler.family.open_siblings()
+    is_one = upscaler.size is None and upscaler.networks.is_alone(upscaler.scale or 0)
+    return upscaler.model if is_one else upscaler.networks.open_sisters()
 
 
 def _nothing(image: Any) -> Any:

@@ -15,7 +15,7 @@ from srzoo.upscaling.executor import Executor
 from srzoo.upscaling.halo_cost import tell_halo_cost
 from srzoo.upscaling.network import Network, with_half_everywhere
 from srzoo.upscaling.shapes import Settings
-from srzoo.upscaling.stages import Family
+from srzoo.upscaling.stages import Networks
 
 SMALL = 1 << 17
 """LR pixels below which engine "auto" is PyTorch: compiling for an image's size takes others longer than they save. It
@@ -27,7 +27,7 @@ class Executors:
     """What runs the networks of an upscaler, made when it is first asked for.
 
     Args:
-        family: The networks.
+        networks: The networks.
         engine: As the user asks for it; so are precision and device.
         precision: See engine.
         device: See engine.
@@ -35,7 +35,7 @@ class Executors:
         lock: Held while something is made.
     """
 
-    family: Family
+    networks: Networks
     engine: EngineName
     precision: Precision
     device: torch.device
@@ -48,6 +48,11 @@ class Executors:
     def __len__(self) -> int:
         return len(self._made)
 
+    @property
+    def small(self) -> int:
+        """LR pixels below which images are small."""
+        return SMALL
+
     def clear(self) -> None:
         """Let go of all."""
         self._made.clear()
@@ -56,7 +61,7 @@ class Executors:
         """What makes a factor, for images of so many LR pixels: one network, or several."""
         executors: list[Executor] = []
         with self.lock:
-            for position, (model, factor) in enumerate(self.family.stages(scale)):
+            for position, (model, factor) in enumerate(self.networks.stages(scale)):
                 is_small = pixels is not None and pixels < SMALL and self.engine == "auto"
                 key = position, factor, is_small
                 if key not in self._made:

@@ -14,6 +14,7 @@ from srzoo.upscaling.executor import Block, Executor, regrouped
 from srzoo.upscaling.strips import Merged, Read
 
 LAST_ONLY = "the map shows how far the passes of the last network lie apart"
+TOO_LITTLE = "{:.0f} MB of memory are too little for networks after each other; they are expected to take {:.0f} MB"
 
 
 class RowFeed:
@@ -27,8 +28,6 @@ class RowFeed:
     """
 
     def __init__(self, blocks: Generator[Block]) -> None:
-        self.most_held = 0
-        """The most rows that were kept at a time."""
         self._blocks = blocks
         self._held: deque[Tensor] = deque()
         self._top = self._bottom = 0
@@ -66,7 +65,6 @@ class RowFeed:
             raise
         self._held.append(rows)
         self._bottom += rows.shape[-2]
-        self.most_held = max(self.most_held, self._bottom - self._top)
 
 
 @dataclass
@@ -111,16 +109,17 @@ class Cascade:
         Raises:
             MemoryError, ValueError: As `Executor.stream` does.
         """
-        self.share_memory(height, width, batch)
-        if spread and len(self.executors) > 1 and notes is not None:
-            notes.append(LAST_ONLY)
+        expected, most = self.share_memory(height, width, batch), max(self.memory, self.most)
+        if len(self.executors) > 1 and notes is not None:
+            notes += [LAST_ONLY] if spread else []
+            notes += [TOO_LITTLE.format(most / 1e6, expected / 1e6)] if expected > most else []
         with ExitStack() as stack:
             factor, feed = 1, None
             for executor in self.executors[:-1]:
                 blocks = executor.stream(read, height * factor, width * factor, batch, notes=notes, done=feed)
                 stack.enter_context(closing(blocks))
                 factor *= executor.network.scale
-                rows = self._feed(blocks)
+                rows = RowFeed(blocks)
                 read, feed = rows.read, rows.release
             last = self.executors[-1]
             size = height * factor, width * factor
@@ -131,16 +130,30 @@ class Cascade:
             else:
                 yield from regrouped((Merged(block.sr, block.spread) for block in blocks), self.scale)
 
-    def _feed(self, blocks: Generator[Block]) -> RowFeed:
-        return RowFeed(blocks)
+    def share_memory(self, height: int, width: int, batch: int = 1) -> int:
+        """Give each network its part of the memory: an equal one at most, and what is not needed goes to the later.
 
-    def share_memory(self, height: int, width: int, batch: int = 1) -> None:
-        """Give each network its part of the memory: an equal one at most, and what is not needed goes to the later."""
+        Of its part, rows of its image that wait to be read are taken off first, half of it at most.
+
+        Returns:
+            Bytes that several are expected to take together.
+        """
         memory, most = self.memory, self.most
+        if len(self.executors) == 1:
+            self.executors[0].limit(memory, most)
+            return 0
+        block = total = 0
         for position, executor in enumerate(self.executors):
             left = len(self.executors) - position
-            executor.limit(memory // left, most // left)
-            if left > 1:
-                taken = executor.shapes.plan_bytes(height, width, batch)
-                memory, most = (whole - min(taken, whole // left) for whole in (memory, most))
-                height, width = height * executor.network.scale, width * executor.network.scale
+            shares = memory // left, most // left
+            executor.limit(*shares)
+            plan, held = executor.shapes.plan(height, width, batch), 0
+            if position:
+                held = executor.shapes.feed_bytes(plan, (height, width), batch, block)
+                executor.limit(*(max(share // 2, share - held) for share in shares))
+                plan = executor.shapes.plan(height, width, batch)
+            total += plan.bytes + held
+            memory, most = (whole - min(plan.bytes + held, whole // left) for whole in (memory, most))
+            block = executor.shapes.rows_at_once(plan, height) * executor.network.scale
+            height, width = height * executor.network.scale, width * executor.network.scale
+        return total

@@ -11,7 +11,7 @@ from srzoo.architecture import SRModel
 from srzoo.tta import Op, SelfEnsemble
 from srzoo.upscaling.checks import pattern
 from srzoo.upscaling.executor import Executor
-from srzoo.upscaling.stages import Family
+from srzoo.upscaling.stages import Networks
 from srzoo.upscaling.target import Target
 from srzoo.weights import content_hash
 
@@ -36,20 +36,20 @@ def identify_model(model: SRModel, device: torch.device) -> dict[str, Any]:
 
 
 def identify_stages(
-    family: Family, scale: int | None, size: Target | None, device: torch.device
+    networks: Networks, scale: int | None, size: Target | None, device: torch.device
 ) -> dict[str, list[dict[str, Any]] | list[str]]:
     """The networks of a cascade in their order, and all that a size might take; nothing for a network alone."""
     if scale is not None:
-        stages = family.stages(scale)
-        if len(stages) == 1:
+        if networks.is_alone(scale):
             return {}
+        stages = networks.stages(scale)
         return {"stages": [{**identify_model(stage.model, device), "scale": stage.scale} for stage in stages]}
-    if len(family.models) > 1:
-        return {"stages": [identify_model(model, device) for model in family.models]}
+    if len(networks.models) > 1:
+        return {"stages": [identify_model(model, device) for model in networks.models]}
     is_one = (
-        size is not None and size.scale is not None and family.factors_for(size.scale) == tuple(family.first.scales)
+        size is not None and size.scale is not None and networks.factors_for(size.scale) == tuple(networks.first.scales)
     )
-    return {} if is_one or not family.siblings else {"siblings": family.identify()}
+    return {} if is_one or not networks.sisters.there else {"sisters": networks.identify()}
 
 
 @torch.no_grad()

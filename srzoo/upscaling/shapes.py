@@ -10,6 +10,7 @@ from srzoo.upscaling.layers import Layers
 from srzoo.upscaling.network import Network
 from srzoo.upscaling.planner import (
     GOOD_OVERHEAD,
+    MIN_TILE,
     MOST_OVERHEAD,
     StripPlan,
     TilePlan,
@@ -18,6 +19,7 @@ from srzoo.upscaling.planner import (
     plan_tile_side,
     plan_tiles_for,
 )
+from srzoo.upscaling.steps import plan_flow
 
 COSTLY = 4.0
 """Times the work of the whole image from which the user is told."""
@@ -119,11 +121,15 @@ class Shapes:
         if side is None:
             kind = self.engine.device.type
             side = plan_tile_side(halo=halo, memory=memory, bytes_per_pixel=batch * pixel, device=kind)
-        taken = batch * pixel * min(width, side + 2 * halo) * min(height, side + 2 * halo)
-        square = TilePlan(side, side, None, taken)
-        is_good = taken <= memory and square.overhead(width, height, halo) <= MOST_OVERHEAD
+        column, row = batch * pixel * min(width, side + 2 * halo), self._row_bytes(width, batch)
+        rows = side
+        if self.settings.tile is None:  # as many as the results of a row of tiles leave room for
+            rows = min(side, max(MIN_TILE, halo, (memory - 2 * halo * column) // (column + row)))
+        taken = column * min(height, rows + 2 * halo) + row * min(height, rows)
+        plain = TilePlan(rows, side, None, taken)
+        is_good = taken <= memory and plain.overhead(width, height, halo) <= MOST_OVERHEAD
         if layers is None or self.settings.tile is not None or is_good:
-            return square
+            return plain
         half, full = self._value_bytes
         return plan_tiles_for(
             layers,
@@ -136,10 +142,32 @@ class Shapes:
             full=full,
         )
 
-    def plan_bytes(self, height: int, width: int, batch: int = 1) -> int:
-        """What an image is expected to take."""
-        plan = self.strips(width, batch, height) or self.tiles(width, height, batch)
-        return plan.bytes
+    def _row_bytes(self, width: int, batch: int) -> int:
+        """Bytes of the results of a row of an image, which are held twice: in parts, and beside each other."""
+        return 2 * batch * self._value_bytes[1] * self.network.channels * self.network.scale**2 * width
+
+    def plan(self, height: int, width: int, batch: int = 1) -> StripPlan | TilePlan:
+        """How an image is done."""
+        return self.strips(width, batch, height) or self.tiles(width, height, batch)
+
+    def rows_at_once(self, plan: StripPlan | TilePlan, height: int) -> int:
+        """Rows of an image whose results come at once."""
+        if isinstance(plan, TilePlan):
+            return min(height, plan.rows)
+        assert self.networks is not None
+        return min(height, max(plan.rows, plan_flow(self.networks[0]).min_first))
+
+    def rows_held(self, plan: StripPlan | TilePlan, height: int) -> int:
+        """Rows of an image that are held at most: that may be read again, that are at work, and two lots ahead."""
+        rows = self.rows_at_once(plan, height)
+        return min(height, 3 * rows + 4 * self.halo if isinstance(plan, TilePlan) else 4 * rows + 3 * self.halo)
+
+    def feed_bytes(self, plan: StripPlan | TilePlan, size: tuple[int, int], batch: int, block: int) -> int:
+        """Bytes of the rows that are held of an image (height, width) that comes in blocks of so many rows."""
+        height, width = size
+        copied = min(height, self.rows_at_once(plan, height) + 2 * self.halo)  # those of several blocks, joined
+        rows = self.rows_held(plan, height) + copied + 2 * block
+        return batch * self._value_bytes[1] * self.network.channels * width * rows
 
     def warnings(self, plan: TilePlan, width: int, height: int) -> list[str]:
         """What tiles cost, if it is much; who chose their side or halo knows."""

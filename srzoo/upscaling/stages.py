@@ -1,7 +1,7 @@
 """Which networks make a factor: one, or several after each other."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import product
@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from srzoo.architecture import SRModel
+from srzoo.architecture import Architecture, SRModel
 from srzoo.catalog import catalog
 from srzoo.device import to_channels_last
 from srzoo.registry import is_path, open_model
 from srzoo.upscaling.checks import checked_model
 from srzoo.upscaling.target import MAX_SCALE, SLACK
+
+OTHER_INPUTS = ("jpeg", "unknown")
+"""Tags of weights that were not trained on bicubic LR images: what a network gives is none of theirs."""
 
 
 class Stage(NamedTuple):
@@ -49,67 +52,86 @@ def chain(factor: int, scales: Sequence[int]) -> tuple[int, ...] | None:
     return best
 
 
-def products(scales: Sequence[int], above: int = 1) -> tuple[int, ...]:
-    """Factors up to 64 and above a number that networks of such scales make after each other, sorted.
+@dataclass(frozen=True)
+class Sisters:
+    """Weights that differ from one model's in their scale alone.
 
-    Examples:
-        >>> products((2, 4), above=4)
-        (8, 16, 32, 64)
+    Args:
+        there: Their names, by scale; the model's own among them.
+        missing: Names of those that there are no weights for.
+        followers: Names of what comes after the first network, by scale, where that is not `there`: weights of
+            `OTHER_INPUTS` are for the picture itself, and what they give is for plain ones.
     """
-    return tuple(factor for factor in range(above + 1, MAX_SCALE + 1) if chain(factor, scales) is not None)
+
+    there: Mapping[int, str] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+    followers: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, model: SRModel) -> "Sisters":
+        """Those of a model of the zoo; none for a model that is not in it.
+
+        Examples:
+            >>> Sisters.of("bicubic_x4", open_model("bicubic_x4")).there
+            {2: 'bicubic_x2', 3: 'bicubic_x3', 4: 'bicubic_x4', 8: 'bicubic_x8'}
+        """
+        base, _, tag = name.partition(".")
+        if base not in catalog().owner:
+            return cls()
+        arch = catalog().families[catalog().owner[base][0]]
+        tag = tag or next((row.tag for row in arch.weights if row.model == base), "")
+        there: dict[int, str] = {}
+        missing: list[str] = []
+        if len(model.scales) == 1:
+            for scale, other in _names(arch, base, model):
+                full = f"{other}.{tag}" if tag else other
+                has_weights = any((row.model, row.tag) == (other, tag) for row in arch.weights)
+                if has_weights or not any(True for _ in model.state_dict()):
+                    there[scale] = full
+                else:
+                    missing.append(full)
+        followers: dict[int, str] = {}
+        if tag in OTHER_INPUTS:
+            for scale, other in _names(arch, base, model):
+                tags = (row.tag for row in arch.weights if row.model == other and row.tag not in OTHER_INPUTS)
+                plain = next(tags, None)
+                if plain is not None:
+                    followers[scale] = f"{other}.{plain}"
+        return cls(there, missing, followers)
 
 
-def find_siblings(name: str, model: SRModel) -> tuple[dict[int, str], list[str]]:
-    """Models that differ from one in their scale alone, by scale: those with weights of its tag; and those without.
-
-    Examples:
-        >>> find_siblings("bicubic_x4", open_model("bicubic_x4"))
-        ({2: 'bicubic_x2', 3: 'bicubic_x3', 4: 'bicubic_x4', 8: 'bicubic_x8'}, [])
-    """
-    base, _, tag = name.partition(".")
-    if base not in catalog().owner or len(model.scales) > 1:
-        return {}, []
-    arch = catalog().families[catalog().owner[base][0]]
-    tag = tag or next((row.tag for row in arch.weights if row.model == base), "")
+def _names(arch: Architecture, base: str, model: SRModel) -> Iterator[tuple[int, str]]:
+    """Scales of a variant, and the name of the model that makes each."""
+    if len(model.scales) > 1:
+        yield from ((scale, base) for scale in model.scales)
+        return
     variant = base.removesuffix(f"_x{model.check_scale(None)}")
-    there, missing = {}, []
-    for scale in arch.scales:
-        other = f"{variant}_x{scale}"
-        if other not in arch.model_names():
-            continue
-        full = f"{other}.{tag}" if tag else other
-        has_weights = any((row.model, row.tag) == (other, tag) for row in arch.weights)
-        if has_weights or not any(True for _ in model.state_dict()):
-            there[scale] = full
-        else:
-            missing.append(full)
-    return there, missing
+    there = arch.model_names()
+    yield from ((scale, name) for scale in arch.scales if (name := f"{variant}_x{scale}") in there)
 
 
 @dataclass
-class Family:
+class Networks:
     """The networks of an upscaler: the model it was given, and those that can come after or before it.
 
     Args:
         models: What was given: one model, or several, which are run in this order.
-        siblings: Names of the models that differ from the one in their scale alone, by scale.
-        missing: Names of those that have no weights.
+        sisters: Of the model, if it is one and was given by name.
     """
 
     models: Sequence[SRModel]
-    siblings: Mapping[int, str] = field(default_factory=dict)
-    missing: Sequence[str] = ()
-    _opened: dict[int, SRModel] = field(default_factory=dict)
+    sisters: Sisters = field(default_factory=Sisters)
+    _opened: dict[str, SRModel] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, given: Any, device: torch.device) -> "Family":
+    def of(cls, given: Any, device: torch.device) -> "Networks":
         """The networks behind what a user gives: a model, or a list of them, each as `checked_model` takes it.
 
         Raises:
             TypeError: If one is no model.
             ValueError: If one is unknown, or they do not take the same channels.
         """
-        if isinstance(given, Family):
+        if isinstance(given, Networks):
             for model in (*given.models, *given._opened.values()):
                 to_channels_last(model, device).eval()
             return given
@@ -122,7 +144,7 @@ class Family:
             raise ValueError(f"models after each other must take the same number of channels; these take {told}")
         if is_list or not isinstance(given, str | Path) or is_path(given):
             return cls(models)
-        return cls(models, *find_siblings(str(given), models[0]))
+        return cls(models, Sisters.of(str(given), models[0]))
 
     @property
     def first(self) -> SRModel:
@@ -131,25 +153,37 @@ class Family:
 
     @property
     def _scales(self) -> tuple[int, ...]:
-        """Scales that one network of the family makes."""
-        return tuple(sorted({*self.first.scales, *self.siblings}))
+        """Scales that one network makes from the picture."""
+        return tuple(sorted({*self.first.scales, *self.sisters.there}))
 
     @property
-    def most(self) -> int:
-        """Largest factor that one network of the family makes; above it networks come after each other."""
-        return max(self._scales)
+    def largest_factor(self) -> int:
+        """Largest factor that the model makes itself; above it a sister does, or networks after each other."""
+        return max(self.first.scales)
 
     @property
     def factors(self) -> tuple[int, ...]:
         """All factors that can be made."""
         if len(self.models) > 1:
             return tuple(sorted({math.prod(scales) for scales in product(*(model.scales for model in self.models))}))
-        return tuple(sorted({*self.first.scales, *products(self._scales, self.most)}))
+        above = (factor for factor in range(self.largest_factor + 1, MAX_SCALE + 1) if self._chain(factor))
+        return tuple(sorted({*self.first.scales, *above}))
 
     def factors_for(self, factor: Fraction | float | int) -> tuple[int, ...]:
-        """Factors to choose from for one that is wanted: the model's own, as long as one network could make it."""
-        is_one = len(self.models) == 1 and factor <= self.most * SLACK
-        return tuple(self.first.scales) if is_one else self.factors
+        """Factors to choose from for one that is wanted: the model's own, as long as they are enough."""
+        is_own = len(self.models) == 1 and factor <= self.largest_factor * SLACK
+        return tuple(self.first.scales) if is_own else self.factors
+
+    def _chain(self, factor: int) -> tuple[int, ...] | None:
+        """Scales of the networks that make a factor; None if there are none."""
+        later = tuple(self.sisters.followers)
+        if not later:
+            return chain(factor, self._scales)
+        found = [(factor,)] if factor in self._scales else []
+        for scale in self._scales:
+            rest = chain(factor // scale, later) if factor % scale == 0 else None
+            found += [(scale, *rest)] if rest is not None else []
+        return min(found, key=lambda scales: (len(scales), scales), default=None)
 
     def check_scale(self, scale: int | None) -> int:
         """The factor to make.
@@ -157,9 +191,9 @@ class Family:
         Raises:
             ValueError: If it cannot be made, or there are several and none was given.
         """
-        if scale in self.factors and (scale or 0) <= MAX_SCALE:
-            return int(scale)  # pyright: ignore[reportArgumentType]
-        if len(self.models) == 1 and (scale is None or scale <= self.most):
+        if scale is not None and scale <= MAX_SCALE and scale in self.factors:
+            return int(scale)
+        if len(self.models) == 1 and (scale is None or scale <= self.largest_factor):
             return self.first.check_scale(scale)
         if scale is None and len(self.factors) == 1 and self.factors[0] <= MAX_SCALE:
             return self.factors[0]
@@ -169,10 +203,11 @@ class Family:
         told = f"{given}; {who} {', '.join(map(str, self.factors))}"
         if len(self.models) > 1 and max(self.factors) > MAX_SCALE:
             told += f", and {MAX_SCALE} is the most"
-        missing = [int(name.partition(".")[0].rpartition("_x")[2]) for name in self.missing]
+        names = self.sisters.missing
+        missing = [int(name.partition(".")[0].rpartition("_x")[2]) for name in names]
         if scale is not None and scale <= MAX_SCALE and chain(scale, self._scales + tuple(missing)) is not None:
-            told += f"; there are no weights {' or '.join(self.missing)} for the others"
-        elif not self.siblings and len(self.models) == 1:
+            told += f"; there are no weights {' or '.join(names)} for the others"
+        elif not self.sisters.there and len(self.models) == 1:
             told += "; for others give a list of models"
         raise ValueError(told)
 
@@ -180,7 +215,7 @@ class Family:
         """The networks that make a factor, first to last.
 
         Raises:
-            ValueError: If there are none, or a sibling cannot be used.
+            ValueError: If there are none, or a sister cannot be used.
         """
         if len(self.models) > 1:
             for scales in product(*(sorted(model.scales) for model in self.models)):
@@ -189,32 +224,40 @@ class Family:
         elif factor in self.first.scales:
             return (Stage(self.first, factor),)
         self.check_scale(factor)
-        return tuple(Stage(self._at(scale), scale) for scale in chain(factor, self._scales) or ())
+        scales = self._chain(factor) or ()
+        names = [self.sisters.there, *[self.sisters.followers or self.sisters.there] * (len(scales) - 1)]
+        return tuple(Stage(self._at(scale, there), scale) for scale, there in zip(scales, names, strict=True))
 
-    def open_siblings(self) -> "Family":
-        """The family with all its weights loaded, to travel to where they cannot be had."""
-        for scale in self.siblings:
-            self._at(scale)
+    def is_alone(self, factor: int) -> bool:
+        """Whether the model that was given makes a factor by itself."""
+        stages = self.stages(factor)
+        return len(stages) == 1 and stages[0].model is self.first
+
+    def tell(self, factor: int) -> str | None:
+        """What makes a factor, in words; None if it is the model that was given."""
+        if self.is_alone(factor):
+            return None
+        return f"x{factor} by {', then '.join(stage.word for stage in self.stages(factor))}"
+
+    def open_sisters(self) -> "Networks":
+        """The same with all weights loaded, to travel to where they cannot be had."""
+        for there in (self.sisters.there, self.sisters.followers):
+            for scale in there:
+                self._at(scale, there)
         return self
 
-    def _at(self, scale: int) -> SRModel:
-        """The network of the family for a scale."""
-        if scale in self.first.scales:
+    def _at(self, scale: int, names: Mapping[int, str]) -> SRModel:
+        """The network for a scale: of those names, or the model that was given."""
+        if scale in self.first.scales and names is not self.sisters.followers:
             return self.first
-        if scale not in self._opened:
+        name = names[scale]
+        if name not in self._opened:
             device = next((tensor.device for tensor in self.first.state_dict().values()), torch.device("cpu"))
-            model = open_model(self.siblings[scale])
-            self._opened[scale] = to_channels_last(model, device).eval()
-        return self._opened[scale]
+            self._opened[name] = to_channels_last(open_model(name), device).eval()
+        return self._opened[name]
 
     def identify(self) -> list[str]:
-        """The siblings' weights, as they are listed: name and digest."""
+        """The sisters' weights, as they are listed: name and digest."""
         rows = {f"{row.model}.{row.tag}": row.sha256 for arch in catalog().families.values() for row in arch.weights}
-        return [f"{name} {rows.get(name, '')}".strip() for _, name in sorted(self.siblings.items())]
-
-
-def tell(stages: Sequence[Stage]) -> str | None:
-    """A cascade in words; None for a single network."""
-    if len(stages) == 1:
-        return None
-    return f"x{math.prod(stage.scale for stage in stages)} by {', then '.join(stage.word for stage in stages)}"
+        names = [name for there in (self.sisters.there, self.sisters.followers) for _, name in sorted(there.items())]
+        return [f"{name} {rows.get(name, '')}".strip() for name in names]

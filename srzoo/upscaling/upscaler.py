@@ -34,7 +34,7 @@ from srzoo.tta import Op
 from srzoo.tta.merges import MergeName
 from srzoo.upscaling.ahead import ahead, behind
 from srzoo.upscaling.arrays import upscale_array, upscale_tensor
-from srzoo.upscaling.building import SMALL, Executors
+from srzoo.upscaling.building import Executors
 from srzoo.upscaling.checks import Tta, check_options, check_own_ops, checked_ops
 from srzoo.upscaling.engines import Precision
 from srzoo.upscaling.engines.choosing import EngineName
@@ -44,7 +44,7 @@ from srzoo.upscaling.memory import budget, most
 from srzoo.upscaling.pipeline import Progress, Rows, collect, upscale_rows, watched
 from srzoo.upscaling.result import Result, result_header
 from srzoo.upscaling.shapes import Settings
-from srzoo.upscaling.stages import Family, tell
+from srzoo.upscaling.stages import Networks
 from srzoo.upscaling.target import Sizes, Target
 from srzoo.version import __version__
 
@@ -63,8 +63,8 @@ class Upscaler:
             device, laid out channels last and set to eval mode, not a copy. Of a model that went through
             `torch.compile` the original is taken. A list of these is run one after the other.
         scale: Which of a multi-scale model's scales; None takes a single-scale model's own, or the one that `size`
-            needs. A larger one, up to 64, is made by networks after each other: the model, and those that differ in
-            their scale alone if it was given by name.
+            needs. A larger one, up to 64, is made by a model that differs in its scale alone, if this one was given
+            by name, or by networks after each other.
         size: Size of every result, if it is not to be `scale` times the image's.
         engine: "auto" (the fastest that is installed), "torch", "openvino" or "onnx".
         precision: "auto" (bf16 or fp16 where it is fast and costs less than 0.01 dB), "fp32", "bf16" or "fp16".
@@ -120,23 +120,23 @@ class Upscaler:
         self._start(model)
 
     def _start(self, model: Any) -> None:
-        """Set everything up for a model, as a user gives it, or the family that a pickle holds."""
+        """Set everything up for a model, as a user gives it, or the networks that a pickle holds."""
         scale, size, engine, precision, device, tta, merge, tile, memory, halo = self._arguments.values()
         ops = checked_ops(tta)
         self.device = pick_device(device)
-        self.family = Family.of(model, self.device)
-        self.model = self.family.first
+        self.networks = Networks.of(model, self.device)
+        self.model = self.networks.first
         check_own_ops(ops, self.model.channels, self.device)
         self.size: Target | None = size
-        self.scale: int | None = None if size is not None and scale is None else self.family.check_scale(scale)
+        self.scale: int | None = None if size is not None and scale is None else self.networks.check_scale(scale)
         self.tta: str = tta if isinstance(tta, str) else "own"
         self.merge: MergeName = merge
         self._settings = Settings(ops, merge, tile, halo, budget(self.device, memory), most(self.device, memory))
         self._lock = threading.RLock()
-        self._executors = Executors(self.family, engine, precision, self.device, self._settings, self._lock)
+        self._executors = Executors(self.networks, engine, precision, self.device, self._settings, self._lock)
         first = self._executor(self._usual_scale)
         self.engine = first.engine.name
-        below = f"; torch for images below {SMALL / 1e6:.2f} megapixels"
+        below = f"; torch for images below {self._executors.small / 1e6:.2f} megapixels"
         below = below if engine == "auto" and self.engine != "torch" else ""
         LOGGER.info("engine %s, %s%s", self.engine, first.precision, below)
         for note in self._executors.halo_notes(self._usual_scale):
@@ -145,7 +145,7 @@ class Upscaler:
     @property
     def _usual_scale(self) -> int:
         """The factor of results, or one of them if they are brought to a size."""
-        return self.scale or self.family.factors[0]
+        return self.scale or self.networks.factors[0]
 
     @property
     def precision(self) -> str:
@@ -163,12 +163,12 @@ class Upscaler:
         return {
             "srzoo": __version__,
             **identify_model(self.model, self.device),
-            **identify_stages(self.family, self.scale, self.size, self.device),
+            **identify_stages(self.networks, self.scale, self.size, self.device),
             "scale": self.scale,
             "size": None if self.size is None else str(self.size),
             "tta": self.tta if self.tta != "own" else own,
             "merge": self.merge if self.tta != "none" else None,
-            **identify_run(executor, small, SMALL, self._settings.memory),
+            **identify_run(executor, small, self._executors.small, self._settings.memory),
         }
 
     def _executor(self, scale: int, pixels: int | None = None) -> Executor:
@@ -335,11 +335,11 @@ class Upscaler:
             scale = self._usual_scale
             sizes, told = Sizes(scale, header.width * scale, header.height * scale), []
         else:
-            factors = self.family.factors_for(target.factor(header.width, header.height))
+            factors = self.networks.factors_for(target.factor(header.width, header.height))
             factors = factors if self.scale is None else (self.scale,)
             sizes = target.resolve(header.width, header.height, factors)
             told = list(target.notes(header.width, header.height, factors))
-        told += filter(None, [tell(self.family.stages(sizes.scale))])
+        told += filter(None, [self.networks.tell(sizes.scale)])
         if notes is not None:
             notes += told
         for note in told if notes is None else ():
@@ -392,7 +392,7 @@ class Upscaler:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"model": self.family, "arguments": self._arguments}
+        return {"model": self.networks, "arguments": self._arguments}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._arguments = state["arguments"]

@@ -16,7 +16,6 @@ from PIL import Image
 from stand_in import StandIn, album, picture, results, stamps
 
 from srzoo import Upscaler, create_model, save_model
-from srzoo.architecture import Origin
 from srzoo.cli import main
 from srzoo.cli.upscale_options import default_model
 from srzoo.cli.upscale_progress import Pace
@@ -331,59 +330,6 @@ def test_a_model_of_several_scales_takes_the_one_that_the_size_needs(here, monke
     picture(here / "a.png")
     assert main(["upscale", "a.png", "-o", "b.png", "--model", "mdsr.safetensors", *options]) == 0
     assert (here / "b.png").exists()
-
-
-def test_a_factor_above_the_models_scales_takes_networks_after_each_other(here, monkeypatch, capsys):
-    monkeypatch.setattr("srzoo.cli.upscale.Upscaler", Upscaler)
-    save_model(create_model("mdsr", num_blocks=1, width=8), here / "mdsr.safetensors")
-    (here / "photos").mkdir()
-    picture(here / "photos" / "a.png")
-    job = ["upscale", "photos", "--model", "mdsr.safetensors", "--precision", "fp32"]
-    for options, size, note in (
-        (["--scale", "8"], [96, 72], "x8 by mdsr x2, then mdsr x4"),
-        (["--scale", "5"], [60, 45], "x6 by mdsr x2, then mdsr x3"),
-        (["--long-edge", "108"], [108, 81], "x9 by mdsr x3, then mdsr x3"),
-    ):
-        assert main([*job, *options, "--json", "--skip-existing"]) == 0
-        (image,) = told(capsys)["images"]
-        assert (image["status"], image["size"]) == ("done", size)
-        assert note in image["notes"]
-        assert main([*job, *options, "--json", "--skip-existing"]) == 0
-        assert told(capsys)["images"][0]["status"] == "skipped"
-    assert sorted(path.name for path in here.glob("photos_*")) == ["photos_108", "photos_x5", "photos_x8"]
-    assert main([*job, "--scale", "8", "--tta", "flips", "--json", "--skip-existing"]) == 0
-    assert told(capsys)["images"][0]["status"] == "done"  # made again: other settings
-
-
-class Known(str):
-    """A model's name that has an origin."""
-
-    origin = Origin("edsr_baseline_x4.photos", "CC0-1.0")
-
-
-def test_better_weights_for_jpeg_are_told_once_a_job(here, monkeypatch, capsys):
-    class Opened(StandIn):
-        def __init__(self, model: str = "stand_in", **options: Any) -> None:
-            super().__init__(Known(model), **options)
-
-    rows = ["edsr_baseline_x4.photos", "edsr_baseline_x4.jpeg"]
-    monkeypatch.setattr("srzoo.upscaling.jobs.advice.list_models", lambda *_, **__: rows)
-    monkeypatch.setattr("srzoo.cli.upscale.Upscaler", Opened)
-    photos = here / "photos"
-    photos.mkdir()
-    for name in ("a", "b"):
-        Image.new("RGB", (12, 9)).save(photos / f"{name}.jpg", quality=70)
-    sentence = "a.jpg is a JPEG of quality 70: edsr_baseline_x4.jpeg is trained for such pictures"
-    assert upscale("photos") == 0
-    assert capsys.readouterr().err.count(sentence) == 1
-    assert upscale("photos", "--overwrite", "--json") == 0
-    captured = capsys.readouterr()
-    assert json.loads(captured.out)["notes"] == [sentence]
-    assert sentence not in captured.err
-    assert upscale("photos", "--skip-existing", "--json") == 0
-    assert told(capsys)["notes"] == []  # nothing is to be made
-    assert upscale("photos", "--overwrite", "--quiet") == 0
-    assert capsys.readouterr().err == ""
 
 
 def test_a_dry_run_tells_what_cannot_be_done_by_its_exit_code(here, capsys):

@@ -240,7 +240,7 @@ def test_workers_that_leave_no_core_for_reading_are_told_of(plan, options, is_to
         ("edsr_baselin_x4", {}, ValueError, "did you mean edsr_baseline_x4"),
         ("bicubic_x2", {"ttta": "x8"}, TypeError, "there is no option 'ttta'; there are: scale, size, engine"),
         ("bicubic_x2", {"tta": "x9"}, ValueError, "tta is 'x9'"),
-        ("bicubic_x2", {"scale": 3}, ValueError, "scale"),
+        ("bicubic_x2", {"scale": 5}, ValueError, "scale 5 was given; bicubic_x2 offers 2, 3, 4, 6"),
         ("bicubic_x2", {"column": "error"}, ValueError, "choose another name"),
         ("bicubic_x2", {"output_column": "error"}, ValueError, "choose another name"),
         ("bicubic_x2", {"num_workers": 0}, ValueError, "num_workers is 0"),

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ import srzoo
 from srzoo.architecture import SRModel
 from srzoo.tta import SelfEnsemble, dihedral
 from srzoo.upscaling.engines import Engine
-from srzoo.upscaling.engines.torch_engine import TorchEngine
 from srzoo.upscaling.layers import Layers, record
 from srzoo.upscaling.network import Network, variants
 from srzoo.upscaling.planner import StripPlan, plan_bands
@@ -31,16 +29,6 @@ def trained(scale: int) -> SRModel:
             if value.ndim == 1:
                 value.copy_(torch.rand_like(value) + (0.2 if key.endswith(("running_var", "weight")) else -0.5))
     return model
-
-
-@pytest.fixture(params=["torch", "openvino", "onnx"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    if request.param == "torch":
-        return TorchEngine(torch.device("cpu"), "fp32")
-    pytest.importorskip("onnxruntime" if request.param == "onnx" else "openvino")
-    if request.param == "onnx":
-        return import_module("srzoo.upscaling.engines.onnx_engine").ONNXEngine(threads=1)
-    return import_module("srzoo.upscaling.engines.openvino_engine").OpenVINOEngine("fp32", threads=1)
 
 
 def stream(engine: Engine, networks: Sequence[Layers], lr: Tensor, rows: int) -> list[Tensor]:

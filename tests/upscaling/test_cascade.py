@@ -2,7 +2,7 @@ import json
 import pickle
 import threading
 from collections.abc import Generator
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,25 @@ def test_a_cascade_is_each_network_on_the_whole_image(
     torch.testing.assert_close(torch.cat([block.sr for block in found], -2), by_hand(stages, lr), rtol=0, atol=1e-9)
 
 
+class Counted(RowFeed):
+    """A feed that knows the most rows that it held at a time."""
+
+    def __init__(self, among: "list[Counted]", blocks: Generator[Block]) -> None:
+        super().__init__(blocks)
+        self.most_held = 0
+        among.append(self)
+
+    def _take(self) -> None:
+        super()._take()
+        self.most_held = max(self.most_held, self._bottom - self._top)
+
+
 @pytest.mark.parametrize("options", [{}, {"tile": 16}])
 def test_rows_between_networks_do_not_grow_with_the_height(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feeds: list[RowFeed] = []
-    monkeypatch.setattr(Cascade, "_feed", lambda self, blocks: feeds.append(RowFeed(blocks)) or feeds[-1])
+    feeds: list[Counted] = []
+    monkeypatch.setattr("srzoo.upscaling.cascade.RowFeed", partial(Counted, feeds))
     most: dict[int, list[int]] = {}
     read: list[tuple[int, int]] = []
     for height in (300, 1200):
@@ -121,7 +134,7 @@ def made_of(*heights: int) -> Generator[Block]:
 
 
 def test_a_feed_gives_any_rows_that_are_not_released() -> None:
-    feed = RowFeed(made_of(3, 1, 4, 2))
+    feed = Counted([], made_of(3, 1, 4, 2))
     assert feed.read(2, 5).flatten().tolist() == pytest.approx([0.02, 0.03, 0.04])
     assert feed.read(0, 1).flatten().tolist() == [0]
     feed.release(4)
@@ -204,7 +217,7 @@ def test_networks_share_the_memory() -> None:
     cascade = Cascade([executor(tiny(), 2) for _ in range(3)], 30 * 10**6, 60 * 10**6)
     cascade.share_memory(400, 400)
     plans = [
-        one.shapes.plan_bytes(400 * 2**position, 400 * 2**position) for position, one in enumerate(cascade.executors)
+        one.shapes.plan(400 * 2**position, 400 * 2**position).bytes for position, one in enumerate(cascade.executors)
     ]
     assert sum(plans) <= 60 * 10**6
     given = [one.settings.memory for one in cascade.executors]
@@ -213,6 +226,53 @@ def test_networks_share_the_memory() -> None:
     alone = Cascade([executor(tiny(), 2)], 30 * 10**6, 60 * 10**6)
     alone.share_memory(400, 400)
     assert (alone.executors[0].settings.memory, alone.executors[0].settings.most) == (30 * 10**6, 60 * 10**6)
+
+
+@pytest.mark.parametrize(("name", "width"), [("edsr_baseline_x4", 1000), ("bicubic_x4", 1000), ("bicubic_x4", 4000)])
+def test_all_that_is_held_is_in_the_budget(name: str, width: int) -> None:
+    """Plans only, of the real networks: no pixel is computed."""
+    model = srzoo.create_model(name, pretrained=False).eval()
+    cascade = Cascade([executor(model, 4) for _ in range(3)], MEMORY, 4 * MEMORY)
+    assert MEMORY < cascade.share_memory(width, width) <= 4 * MEMORY
+    given = [one.settings.most for one in cascade.executors]
+    assert given[0] == 4 * MEMORY // 3
+    assert sum(one.shapes.plan(width * 4**i, width * 4**i).bytes for i, one in enumerate(cascade.executors)) < (
+        cascade.share_memory(width, width)
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"tile": 9}])
+@pytest.mark.parametrize("names", [CHAINS["three"], CHAINS["multi-scale"], CHAINS["tiles last"]])
+def test_no_more_rows_are_held_than_planned(
+    names: list[tuple[str, int]], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STRIP_PIXELS, "torch", 256)
+    feeds: list[Counted] = []
+    monkeypatch.setattr("srzoo.upscaling.cascade.RowFeed", partial(Counted, feeds))
+    cascade = Cascade([executor(tiny(name), scale, **options) for name, scale in names], MEMORY, MEMORY)
+    height, width, block = 400, 30, 0
+    for _ in cascade.stream(lambda top, bottom: torch.rand(1, 3, bottom - top, 30).double(), height, width):
+        pass
+    counts = iter(feeds)
+    for one in cascade.executors:
+        plan = one.shapes.plan(height, width)
+        if block:
+            row = 3 * 8 * width
+            copied = one.shapes.rows_at_once(plan, height) + 2 * one.shapes.halo
+            planned = one.shapes.feed_bytes(plan, (height, width), 1, block) / row - copied
+            held = next(counts).most_held
+            assert planned / 4 < held <= planned
+        block = one.shapes.rows_at_once(plan, height) * one.network.scale
+        height, width = height * one.network.scale, width * one.network.scale
+
+
+def test_memory_that_cannot_be_enough_is_told() -> None:
+    for memory, number in ((10**6, 1), (MEMORY, 0)):
+        notes: list[str] = []
+        cascade = Cascade([executor(tiny(), 2) for _ in range(2)], memory, memory)
+        for _ in cascade.stream(lambda top, bottom: torch.rand(1, 3, bottom - top, 900).double(), 9, 900, notes=notes):
+            pass
+        assert sum("too little for networks after each other" in note for note in notes) == number
 
 
 # -- by the upscaler --------------------------------------------------------------------------------------------------
@@ -307,9 +367,9 @@ def test_settings_name_all_networks() -> None:
         assert used.settings == before
 
 
-def test_settings_of_a_size_name_the_siblings_it_may_take() -> None:
-    assert "siblings" not in upscaler("edsr_baseline_x4", size=Target(scale=3.5)).settings
-    told = upscaler("edsr_baseline_x4", size=Target(long_edge=900)).settings["siblings"]
+def test_settings_of_a_size_name_the_sisters_it_may_take() -> None:
+    assert "sisters" not in upscaler("edsr_baseline_x4", size=Target(scale=3.5)).settings
+    told = upscaler("edsr_baseline_x4", size=Target(long_edge=900)).settings["sisters"]
     assert [name.split()[0] for name in told] == [f"edsr_baseline_x{scale}.photos" for scale in (2, 3, 4)]
     assert all(len(name.split()[1]) == 64 for name in told)
 

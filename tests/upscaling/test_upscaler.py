@@ -292,7 +292,7 @@ def test_no_gradients_are_kept_and_the_model_is_in_eval_mode() -> None:
     ("model", "options", "text"),
     [
         ("edsr_basline_x2", {}, "unknown model 'edsr_basline_x2'; did you mean edsr_baseline_x2"),
-        ("bicubic_x2", {"scale": 3}, "scale 3 was given; bicubic_x2 offers 2"),
+        ("bicubic_x2", {"scale": 5}, "scale 5 was given; bicubic_x2 offers 2, 3, 4, 6"),
         ("bicubic_x2", {"tta": "x16"}, "tta is 'x16'; allowed are none, flips, x8"),
         ("bicubic_x2", {"tile": 0}, "tile is 0; it must be at least 1"),
         ("bicubic_x2", {"device": "gpu"}, "device 'gpu' is not available here; there is"),

@@ -205,8 +205,7 @@ def test_the_engine_that_auto_takes_is_said_and_is_in_settings_and_result(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
-    for module in ("upscaler", "building"):
-        monkeypatch.setattr(f"srzoo.upscaling.{module}.SMALL", 100)
+    monkeypatch.setattr("srzoo.upscaling.building.SMALL", 100)
     for name, shape in (("small", (6, 8, 3)), ("large", (12, 16, 3))):
         Image.fromarray(noise(*shape)).save(tmp_path / f"{name}.png")
     with caplog.at_level(logging.INFO, "srzoo"):

@@ -1,6 +1,7 @@
 """Steps run by PyTorch: channels last, in half precision where a network allows it, as CUDA graphs on a GPU."""
 
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ LOGGER = logging.getLogger("srzoo")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 GRAPH_AFTER = 3
 """Calls of a step of one shape after which a CUDA graph of it is worth recording."""
+_RECORDING = threading.Lock()
+"""Held while a graph is recorded: that begins by waiting for the device and giving back memory, which another thread's
+recording does not stand."""
 
 
 def _apply_map(layer: Layer, x: Tensor, value: Any) -> Tensor:
@@ -191,8 +195,8 @@ class _Graphed:
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(device)
         try:
-            torch.cuda.synchronize(device)
             with (
+                _RECORDING,
                 torch.cuda.device(device),
                 torch.cuda.graph(graph, pool=self.engine.pool, stream=stream, capture_error_mode="thread_local"),
             ):

@@ -9,11 +9,10 @@ from PIL import Image
 
 from srzoo.data.jpeg import estimate_quality
 from srzoo.registry import list_models
+from srzoo.upscaling.stages import OTHER_INPUTS
 
 TAG = "jpeg"
 """Of weights trained for photographs as they are found: a little soft, a little noise, saved as JPEG."""
-OTHER_INPUTS = (TAG, "unknown")
-"""Tags of weights that were not trained on bicubic LR images."""
 MOST_QUALITY = 95
 """JPEG of a higher quality is close to lossless, and not what the weights are trained for."""
 MOST_LOOKED_AT = 20
@@ -46,7 +45,7 @@ def advise_weights(files: Iterable[Path | None], origin: str) -> str | None:
 
     Args:
         files: The pictures of the job; None stands for a stream, which is passed over. The first few are looked at.
-        origin: Name of the weights in use, `model.tag` (`SRModel.origin.name`).
+        origin: Name of the weights that meet the pictures, `model.tag` (`SRModel.origin.name`).
 
     Returns:
         None if no file is a JPEG of quality 95 or less, the weights are a user's own or trained for other inputs
@@ -63,5 +62,5 @@ def advise_weights(files: Iterable[Path | None], origin: str) -> str | None:
     for file in islice((file for file in files if file is not None), MOST_LOOKED_AT):
         quality = jpeg_quality(file)
         if quality is not None and quality <= MOST_QUALITY:
-            return f"{file.name} is a JPEG of quality {quality}: {sister} is trained for such pictures"
+            return f"{file.name} is a JPEG of quality {quality}; use --model {sister}, trained for such pictures"
     return None

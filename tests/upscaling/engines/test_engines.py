@@ -1,7 +1,6 @@
 """What every engine has to do, on every kind of layer."""
 
 from collections.abc import Callable
-from importlib import import_module
 
 import pytest
 import torch
@@ -10,21 +9,10 @@ from torch import Tensor
 import srzoo
 from srzoo.architecture import SRModel
 from srzoo.upscaling.engines import Engine
-from srzoo.upscaling.engines.torch_engine import TorchEngine
 from srzoo.upscaling.layers import Layers, record
 from srzoo.upscaling.steps import build_step, plan_flow
 
 Run = Callable[[Engine, Layers, Tensor, int], Tensor]
-
-
-@pytest.fixture(params=["torch", "openvino", "onnx"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    if request.param == "torch":
-        return TorchEngine(torch.device("cpu"), "fp32")
-    pytest.importorskip("onnxruntime" if request.param == "onnx" else "openvino")
-    if request.param == "onnx":
-        return import_module("srzoo.upscaling.engines.onnx_engine").ONNXEngine(threads=1)
-    return import_module("srzoo.upscaling.engines.openvino_engine").OpenVINOEngine("fp32", threads=1)
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class StandIn:
 
     def __init__(self, model: str = "stand_in", *, scale: int | None = None, **options: Any) -> None:
         self.model = model
+        self.networks = SimpleNamespace(stages=lambda _: [SimpleNamespace(model=model)])
         self.scale = scale or 2
         self.options = options
         self.device = torch.device("cpu")

@@ -29,7 +29,7 @@ def test_the_quality_is_read_from_the_tables(pictures: Path) -> None:
 
 def test_a_jpeg_and_weights_trained_on_bicubic_get_one_sentence(pictures: Path) -> None:
     told = advise_weights([None, pictures / "flat.png", pictures / "photo.jpg"], "edsr_baseline_x2.photos")
-    assert told == "photo.jpg is a JPEG of quality 72: edsr_baseline_x2.jpeg is trained for such pictures"
+    assert told == "photo.jpg is a JPEG of quality 72; use --model edsr_baseline_x2.jpeg, trained for such pictures"
 
 
 @pytest.mark.parametrize(
