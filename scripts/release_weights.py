@@ -5,8 +5,11 @@ python scripts/release_weights.py RUN/model.safetensors --tag jpeg --bench BENCH
 
 BENCH holds Set5/HR and Set14/HR, --val any folder of HR images. The scores are those of the float16 file as users will
 load it. Licences are counted as the run's own header has them, else by --manifest. A file that is not better than
-the shipped one on every set is refused. In the end the row stands in srzoo/models/FAMILY.py, the scores that
-tests/test_weights.py measures again in tests/images/scores.json, and a line for docs/log.md is printed.
+the shipped one on every set that one was measured on is refused. In the end the row stands in srzoo/models/FAMILY.py,
+the scores that tests/test_weights.py measures again in tests/images/scores.json, and a line for docs/log.md is printed.
+
+A file too large for the package goes to the Hub: `--hub owner/name` writes it beside RUN's, to be uploaded as
+model.safetensors, and the same with `--hub owner/name@COMMIT` then writes its row.
 """
 
 import argparse
@@ -14,7 +17,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +26,11 @@ import torch
 import srzoo
 from srzoo.architecture import SRModel, Weights
 from srzoo.benchmark import measure
-from srzoo.data import Pair, pairs_from_hr
-from srzoo.data.degraded import degrade_pairs
+from srzoo.data.degraded_pairs import pairs_by_preset
 from srzoo.data.licences import count_pictures, pictures_of, read_licences, weights_licence
 from srzoo.data.presets import find_preset
 from srzoo.files import replacing
+from srzoo.hub import FILE, HubFile, fetch, find_weights
 from srzoo.registry import architectures
 from srzoo.weights import Header, file_sha256
 
@@ -77,23 +80,25 @@ def set_folders(args: argparse.Namespace, places: Places) -> dict[str, Path]:
     return {**folders, "examples": examples, "pictures": places.pictures}
 
 
-def pairs_of(folder: Path, scale: int, degradation: str) -> list[Pair]:
-    """The pairs of a set at a scale; names of other LR images than bicubic's are in the set's name."""
-    pairs = pairs_from_hr(folder, scale)
-    if degradation == "bicubic":
-        return pairs
-    rgb = [replace(pair, hr=pair.hr.expand(3, -1, -1).contiguous(), lr=pair.lr.expand(3, -1, -1)) for pair in pairs]
-    return list(degrade_pairs(rgb, find_preset(degradation)))
-
-
 def score(model: SRModel, folders: Mapping[str, Path], degradation: str) -> dict[str, Any]:
     """Set -> scale -> psnr, ssim, images, protocol; "Kodak24 photo" is Kodak24 with the LR images of `photo`."""
     ending = "" if degradation == "bicubic" else f" {degradation}"
     found: dict[str, Any] = {}
     for name, folder in folders.items():
-        pairs = [pair for scale in model.scales for pair in pairs_of(folder, scale, degradation)]
+        pairs = [pair for scale in model.scales for pair in pairs_by_preset(folder, scale, degradation)]
         found |= measure(model, {name + ending: pairs})
     return found
+
+
+def score_one(model: SRModel, folder: Path, degradation: str) -> dict[str, Any]:
+    """The smallest image of a folder, and scale -> its PSNR: what is quickly measured again."""
+    found: dict[str, Any] = {}
+    name = ""
+    for scale in model.scales:
+        pair = min(pairs_by_preset(folder, scale, degradation), key=lambda one: (one.hr[0].numel(), one.name))
+        name = pair.name
+        found[f"x{scale}"] = measure(model, {name: [pair]})[name][f"x{scale}"]["psnr"]
+    return {"image": name, "psnr": found}
 
 
 def licences(header: Header, manifest: Path | None) -> tuple[dict[str, int], int]:
@@ -130,19 +135,38 @@ def licence_of(header: Header, pictures: Mapping[str, int], asked: str | None) -
 
 
 def not_better(new: Scores, old: Scores) -> list[str]:
-    """A line for each set and scale at which the new file is not better."""
+    """A line for each set and scale at which the new file is not better than the shipped one, or was not measured."""
     lines = []
     for name in old:
         for scale, was in old[name].items() if name.split()[0] not in NOT_COMPARED else ():
             now = new.get(name, {}).get(scale)
-            if now is not None and not now["psnr"] > was["psnr"]:
+            if now is None:
+                lines.append(f"{name} {scale}: not measured, {_how_measured(name)}")
+            elif not now["psnr"] > was["psnr"]:
                 lines.append(f"{name} {scale}: {now['psnr']:.3f}, shipped {was['psnr']:.3f}")
     return lines
 
 
-def shipped_scores(path: Path, folders: Mapping[str, Path], degradation: str) -> dict[str, Any]:
+def _how_measured(name: str) -> str:
+    """What to give, for a set to be measured."""
+    base, _, preset = name.partition(" ")
+    options = ["--val"] if base not in ROW_SETS else []
+    options += [f"--degradation {preset}"] if preset else []
+    return f"give {' '.join(options)}" if options else "leave --degradation out"
+
+
+def shipped_file(target: Path, tag: str) -> Path | None:
+    """The file that ships now: a bundled one, or the one of a row on the Hub."""
+    if target.exists():
+        return target
+    rows = (row for arch in architectures().values() for row in arch.weights if row.hub)
+    row = next((row for row in rows if f"{row.model}.{tag}.safetensors" == target.name and row.tag == tag), None)
+    return find_weights(row) if row is not None else None
+
+
+def shipped_scores(path: Path | None, folders: Mapping[str, Path], degradation: str) -> dict[str, Any]:
     """The scores of the shipped file: of its header, and measured where that has none; nothing if there is no file."""
-    if not path.exists():
+    if path is None:
         return {}
     found = dict(srzoo.read_header(path).metrics)
     ending = "" if degradation == "bicubic" else f" {degradation}"
@@ -150,16 +174,18 @@ def shipped_scores(path: Path, folders: Mapping[str, Path], degradation: str) ->
     return found | (score(srzoo.load_model(path), missing, degradation) if missing else {})
 
 
-def record_scores(path: Path, name: str, content: str, degradation: str, scores: Mapping[str, Any]) -> None:
-    """Add what a file scores on the pictures to scores.json."""
+def record_scores(path: Path, name: str, header: Header, set5: Mapping[str, Any]) -> None:
+    """Add what a file scores on the pictures, and on one image of Set5, to scores.json."""
     told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    psnr = {scale: entry["psnr"] for scale, entry in scores.items()}
-    told[name] = {"content": content, "degradation": degradation, "psnr": psnr}
+    [pictures] = [scores for name, scores in header.metrics.items() if name.split()[0] == "pictures"]
+    psnr = {scale: entry["psnr"] for scale, entry in pictures.items()}
+    degradation = header.recipe["scored_on"]["degradation"]
+    told[name] = {"content": header.content, "degradation": degradation, "psnr": psnr, "set5": dict(set5)}
     with replacing(path) as work:
         work.write_text(json.dumps(dict(sorted(told.items())), indent=2) + "\n", encoding="utf-8")
 
 
-def log_line(row: Weights, header: Header, old: Scores, next_step: str) -> str:
+def log_line(model: str, tag: str, header: Header, old: Scores, next_step: str) -> str:
     """A row for the table in docs/log.md."""
 
     def told(scores: Scores) -> str:
@@ -170,7 +196,7 @@ def log_line(row: Weights, header: Header, old: Scores, next_step: str) -> str:
     steps = f"{recipe.get('kept_step', recipe.get('steps', 0)):,} of {recipe.get('config', {}).get('steps', 0):,}"
     was = f" (was {told({name: old[name] for name in header.metrics if name in old})})" if old else ""
     cells = [
-        f"`{row.model}.{row.tag}`",
+        f"`{model}.{tag}`",
         ", ".join(filter(None, (f"from {recipe['start']}" if recipe.get("start") else "", recipe.get("note", "")))),
         steps,
         f"{recipe.get('seconds', 0) / 3600:.2f}",
@@ -179,6 +205,23 @@ def log_line(row: Weights, header: Header, old: Scores, next_step: str) -> str:
         next_step,
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def told_start(start: str) -> str:
+    """What a run started from, where its header has paths of one machine: the model and the content of each file."""
+    words = []
+    for word in start.split():
+        path = Path(word) / FILE if Path(word).is_dir() else Path(word)
+        if "/" in word and path.is_file():
+            header = srzoo.read_header(path)
+            word = f"{header.model} (content {header.content[:8]})"
+        elif "/" in word and not word.startswith("hf-hub:"):
+            print(
+                f"release_weights: {word}, which the run started from, is not here; tell it by --start", file=sys.stderr
+            )
+            word = Path(word).name
+        words.append(word)
+    return " ".join(words)
 
 
 def draft(args: argparse.Namespace, places: Places) -> tuple[SRModel, Header, Path, dict[str, Any]]:
@@ -198,15 +241,18 @@ def draft(args: argparse.Namespace, places: Places) -> tuple[SRModel, Header, Pa
     target = places.pretrained / f"{model.name}.{args.tag}.safetensors"
     folders = set_folders(args, places)
     metrics = score(model, folders, args.degradation)
-    old = shipped_scores(target, folders, args.degradation)
+    old = shipped_scores(shipped_file(target, args.tag), folders, args.degradation)
     note = args.note or ""
     if worse := not_better(metrics, old):
         if not args.force:
             raise ValueError(f"{target.name} is not better on every set ({'; '.join(worse)}); --force ships it anyway")
-        note = "; ".join(filter(None, (note, f"shipped though not better on {', '.join(worse)}")))
+        told = [line.partition(", give ")[0] for line in worse]
+        note = "; ".join(filter(None, (note, f"shipped though not better on {', '.join(told)}")))
     lr_images = "MATLAB's bicubic" if args.degradation == "bicubic" else repr(find_preset(args.degradation))
     scored_on = {"degradation": args.degradation, "lr_images": lr_images}
     recipe = {**header.recipe, "pictures": pictures, "scored_on": scored_on, **({"note": note} if note else {})}
+    if recipe.get("start"):
+        recipe["start"] = args.start or told_start(recipe["start"])
     what = f"{crops} crops of {sum(pictures.values())}" if crops != sum(pictures.values()) else str(crops)
     source = args.source or f"srzoo, trained on {what} freely licensed photographs"
     full = Header(model=model.name, license=licence, source=source, recipe=recipe, metrics=metrics)
@@ -225,46 +271,92 @@ def check_budget(model: SRModel, header: Header, target: Path) -> None:
         others = sum(path.stat().st_size for path in target.parent.glob("*.safetensors") if path != target)
         total = others + trial.stat().st_size
     if total >= BUDGET:
-        raise ValueError(f"bundled files would be {total:,} bytes, and {BUDGET:,} are too many")
+        raise ValueError(
+            f"bundled files would be {total:,} bytes, and {BUDGET:,} are too many; --hub owner/name puts it on the Hub"
+        )
 
 
-def release(args: argparse.Namespace, places: Places) -> Weights:
-    """Measure, write the file, record it; returns its row.
+def row_of(header: Header, path: Path, tag: str, hub: str = "") -> Weights:
+    """The row of a file that is written; it names those sets that users know."""
+    named = [name for name in header.metrics if name.split()[0] not in NOT_COMPARED]
+    is_bicubic = header.recipe["scored_on"]["degradation"] == "bicubic"
+    metrics = {
+        name: {scale: one["psnr"] for scale, one in header.metrics[name].items()}
+        for name in named
+        if not is_bicubic or name in ROW_SETS
+    }
+    return Weights(
+        model=header.model,
+        tag=tag,
+        file="" if hub else path.name,
+        sha256=file_sha256(path),
+        license=header.license,
+        source=header.source,
+        metrics=metrics,
+        hub=hub,
+    )
+
+
+def write_row(row: Weights, places: Places) -> None:
+    """Put a row into its model's file."""
+    module = places.model_file(row.model)
+    text = edit_row(module.read_text(encoding="utf-8"), row)
+    with replacing(module) as work:
+        work.write_text(text, encoding="utf-8")
+    print(row_text(row))
+
+
+def tell(path: Path, header: Header) -> None:
+    """Say what was written."""
+    print(f"{path} ({path.stat().st_size:,} bytes)")
+    for name, entry in header.metrics.items():
+        print(name, entry)
+
+
+def release(args: argparse.Namespace, places: Places) -> None:
+    """Measure, write the file, record it; for the Hub, write the file alone.
 
     Raises:
         ValueError: If it is not better than the shipped file, its licence is not known, or there is no room for it.
     """
     model, header, target, old = draft(args, places)
+    if args.hub:
+        path = args.weights.parent / target.name
+        header = srzoo.save_model(model, path, torch.float16, header=header)
+        tell(path, header)
+        print(f"upload it to {args.hub} as {FILE}, then give --hub {args.hub}@COMMIT")
+        return
     check_budget(model, header, target)
-    module = places.model_file(model.name)
-    named = [name for name in header.metrics if name.split()[0] not in NOT_COMPARED]
-    row = Weights(
-        model=model.name,
-        tag=args.tag,
-        file=target.name,
-        sha256="0" * 64,
-        license=header.license,
-        source=header.source,
-        metrics={
-            name: {scale: one["psnr"] for scale, one in header.metrics[name].items()}
-            for name in named
-            if args.degradation != "bicubic" or name in ROW_SETS
-        },
-    )
-    edit_row(module.read_text(encoding="utf-8"), row)  # before anything is written
+    trial = Weights(model=model.name, tag=args.tag, sha256="", license="", source="")
+    edit_row(places.model_file(model.name).read_text(encoding="utf-8"), trial)  # before anything is written
+    set5 = score_one(model, args.bench / "Set5" / "HR", args.degradation)
     header = srzoo.save_model(model, target, torch.float16, header=header)
-    row = replace(row, sha256=file_sha256(target))
-    with replacing(module) as work:
-        work.write_text(edit_row(module.read_text(encoding="utf-8"), row), encoding="utf-8")
-    [pictures] = [scores for name, scores in header.metrics.items() if name.split()[0] == "pictures"]
-    name = f"{row.model}.{row.tag}"
-    record_scores(places.pictures / "scores.json", name, header.content, args.degradation, pictures)
-    print(f"{target} ({target.stat().st_size:,} bytes)")
-    print(row_text(row))
-    for name, entry in header.metrics.items():
-        print(name, entry)
-    print(log_line(row, header, old, args.next or ""))
-    return row
+    write_row(row_of(header, target, args.tag), places)
+    record_scores(places.pictures / "scores.json", f"{model.name}.{args.tag}", header, set5)
+    tell(target, header)
+    print(log_line(model.name, args.tag, header, old, args.next or ""))
+
+
+def record_uploaded(args: argparse.Namespace, places: Places) -> None:
+    """Write the row of a file that is on the Hub at a commit; a bundled file in whose place it comes goes.
+
+    Raises:
+        ValueError: If the file has not been made, or the one on the Hub is another.
+        OSError: If it cannot be fetched.
+    """
+    model = srzoo.read_header(args.weights).model
+    path = args.weights.parent / f"{model}.{args.tag}.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{path} is not there; make it with --hub {args.hub.partition('@')[0]}, and upload it")
+    row = row_of(srzoo.read_header(path), path, args.tag, hub=args.hub.removeprefix("hf-hub:"))
+    fetch(HubFile.parse(args.hub), row.sha256)
+    write_row(row, places)
+    (places.pretrained / path.name).unlink(missing_ok=True)
+    scores = places.pictures / "scores.json"
+    told = json.loads(scores.read_text(encoding="utf-8")) if scores.exists() else {}
+    if told.pop(f"{model}.{args.tag}", None):  # only bundled files are measured again
+        scores.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    print(log_line(model, args.tag, srzoo.read_header(path), {}, args.next or ""))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -279,6 +371,8 @@ def parser() -> argparse.ArgumentParser:
     add("--degradation", default="bicubic", help="preset that makes the LR images to score on (srzoo.data.presets)")
     add("--license", help="SPDX identifier (default: what start and pictures ask for)")
     add("--source", help="who trained them, on what (default: by the counts)")
+    add("--start", help="what the run started from (default: as its header says)")
+    add("--hub", metavar="OWNER/NAME[@COMMIT]", help="ship it on the Hub, not in the package")
     add("--note", help="what the recipe does not say")
     add("--next", help="next step, for docs/log.md")
     add("--force", action="store_true", help="ship a file that is not better than the shipped one; the note says so")
@@ -289,7 +383,8 @@ def main(argv: list[str] | None = None, places: Places | None = None) -> int:
     """Read the command line."""
     args = parser().parse_args(argv)
     try:
-        release(args, places or Places())
+        is_uploaded = bool(args.hub) and HubFile.parse(args.hub).is_pinned
+        (record_uploaded if is_uploaded else release)(args, places or Places())
     except (ValueError, OSError) as error:
         print(f"release_weights: {error}", file=sys.stderr)
         return 2

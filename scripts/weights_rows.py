@@ -1,27 +1,35 @@
 """The rows of weights in the files of srzoo/models: their text, and how one is put in or replaced."""
 
 import ast
-import re
+from dataclasses import MISSING, fields
 from typing import Any
 
 from srzoo.architecture import Weights
 
 WIDTH = 120
-NO_IMPORT = r"(from srzoo\.architecture import (?!.*\bWeights\b)[\w, ]+)$"
 
 
 def row_text(row: Weights, indent: str = " " * 8) -> str:
-    """A row as it stands in a model's file, the first line indented too."""
+    """A row as it stands in a model's file, the first line indented too; fields that are as by default are left out."""
     inner = indent + " " * 4
-    fields = ("model", "tag", "file", "sha256", "license", "source")
-    lines = [f"{inner}{name}={_text(getattr(row, name))}," for name in fields]
-    metrics = "{" + ", ".join(f"{_text(name)}: {_scores(scores)}" for name, scores in row.metrics.items()) + "}"
-    if len(f"{inner}metrics={metrics},") <= WIDTH:
-        lines.append(f"{inner}metrics={metrics},")
-    else:
-        rows = [f"{inner}    {_text(name)}: {_scores(scores)}," for name, scores in row.metrics.items()]
-        lines += [f"{inner}metrics={{", *rows, f"{inner}}},"]
+    lines = []
+    for one in fields(row):
+        value = getattr(row, one.name)
+        usual = one.default_factory() if one.default_factory is not MISSING else one.default
+        if value == usual:
+            continue
+        if isinstance(value, str):
+            lines.append(f"{inner}{one.name}={_text(value)},")
+            continue
+        scores = [f"{_text(name)}: {_scores(by_scale)}" for name, by_scale in value.items()]
+        line = f"{inner}{one.name}={{{', '.join(scores)}}},"
+        lines += [line] if len(line) <= WIDTH else _broken(one.name, scores, inner)
     return "\n".join([f"{indent}Weights(", *lines, f"{indent}),"])
+
+
+def _broken(name: str, scores: list[str], inner: str) -> list[str]:
+    """A field with its scores, a set to a line."""
+    return [f"{inner}{name}={{", *(f"{inner}    {one}," for one in scores), f"{inner}}},"]
 
 
 def _text(value: str) -> str:
@@ -35,16 +43,14 @@ def _scores(scores: Any) -> str:
 def edit_row(source: str, row: Weights) -> str:
     """The text of a model's file with a row put in, or put in the place of the one of the same model and tag.
 
-    A file that had no rows gets the import they need.
-
-    A new row goes to the end: the first row of a model is the one that `pretrained=True` loads.
+    A file that had no rows gets the import they need. A new row goes to the end: the first row of a model is the one
+    that `pretrained=True` loads.
 
     Raises:
-        ValueError: If there is no `ARCH = Architecture(...)` with rows in a tuple.
+        ValueError: If there is no `ARCH = Architecture(...)` with rows in a tuple, or nothing is imported from
+            srzoo.architecture.
     """
-    source = re.sub(
-        r"(from srzoo\.architecture import (?!.*\bWeights\b)[\w, ]+)$", r"\1, Weights", source, count=1, flags=re.M
-    )
+    source = _with_import(source)
     call = _architecture(source)
     weights = next((one.value for one in call.keywords if one.arg == "weights"), None)
     if weights is None:
@@ -64,6 +70,20 @@ def edit_row(source: str, row: Weights) -> str:
     comma = "" if source[end:].lstrip().startswith(",") else ","
     end = source.index(",", end) + 1 if not comma else end
     return f"{source[:end]}{comma}\n{row_text(row)}{source[end:]}"
+
+
+def _with_import(source: str) -> str:
+    """The text with `Weights` among what it imports from srzoo.architecture."""
+    from_there = [one for one in ast.parse(source).body if isinstance(one, ast.ImportFrom)]
+    names = [name for one in from_there if one.module == "srzoo.architecture" for name in one.names]
+    if any(name.name == "Weights" and name.asname is None for name in names):
+        return source
+    if not names or names[-1].name == "*":
+        raise ValueError(
+            "Weights is not imported; write `from srzoo.architecture import Weights` into the model's file"
+        )
+    end = _offset(source, names[-1].end_lineno or 0, names[-1].end_col_offset or 0)
+    return f"{source[:end]}, Weights{source[end:]}"
 
 
 def _architecture(source: str) -> ast.Call:

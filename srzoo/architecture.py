@@ -124,6 +124,8 @@ class Fit:
     settings: type
     """Frozen dataclass of plain values, all with defaults; refuses what cannot be with a ValueError. `srzoo train`
     fills it in from `--set KEY=VALUE`, and its field `seed`, if it has one, from `--seed`."""
+    toy: Mapping[str, Any] = field(default_factory=dict)
+    """Settings with which a fit takes a second or so: what `srzoo.testing` checks it with."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srzoo.architecture import Architecture, SRModel
+from srzoo.architecture import Architecture, Fitted, SRModel
+from srzoo.resize import imresize
 from srzoo.upscaling.tiling import run_tiled
 from srzoo.weights import load_strictly, read_header, read_tensors, save_model
 
@@ -295,6 +297,43 @@ def check_compile(arch: Architecture, name: str, backend: str = "eager") -> None
         _require(same, f"the compiled model gives another output at x{scale}")
 
 
+def check_fit(arch: Architecture, name: str) -> None:
+    """A fit gives tensors that load strictly and facts that are plain values, the same twice, and leaves its model."""
+    if arch.fit is None:
+        return
+    model = _toy(arch, name)
+    before = copy.deepcopy(model.state_dict())
+    first, again = _fit(arch, model), _fit(arch, model)
+    state = model.state_dict()
+    same = before.keys() == state.keys() and all(torch.equal(value, before[key]) for key, value in state.items())
+    _require(same, "the fit changes the model it is given")
+    for what, values in (("arguments", first.arguments), ("told", first.told)):
+        try:
+            plain = json.loads(json.dumps(dict(values), allow_nan=False)) == dict(values)
+        except (TypeError, ValueError):
+            plain = False
+        _require(plain, f"{what} of what the fit gives are no plain JSON values")
+    fitted = _build(arch, name, **{**TOY_ARGUMENTS, **first.arguments})
+    load_strictly(fitted, first.tensors, "what the fit gives")
+    _require(bool(all(x.isfinite().all() for x in first.tensors.values())), "the fit gives values that are not finite")
+    same = first.arguments == again.arguments and first.tensors.keys() == again.tensors.keys()
+    same = same and all(torch.equal(value, again.tensors[key]) for key, value in first.tensors.items())
+    _require(same, "two fits with the same draws and settings differ")
+
+
+def _fit(arch: Architecture, model: SRModel) -> Fitted:
+    """A fit with the record's toy settings, on patches that are the same at each call."""
+    assert arch.fit is not None
+    [scale] = model.scales
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(num: int, side: int) -> tuple[Tensor, Tensor]:
+        hr = torch.rand(num, model.channels, side * scale, side * scale, generator=generator)
+        return imresize(hr, scale=Fraction(1, scale)).clamp(0, 1), hr
+
+    return arch.fit.run(model, draw, arch.fit.settings(**arch.fit.toy), lambda done, total, what: None)
+
+
 MODEL_CHECKS: tuple[Callable[[Architecture, str], None], ...] = (
     check_arguments,
     check_scales,
@@ -310,6 +349,7 @@ MODEL_CHECKS: tuple[Callable[[Architecture, str], None], ...] = (
     check_half_precision,
     check_export,
     check_compile,
+    check_fit,
 )
 """What is checked of every model name."""
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from srzoo.data.degradations import Degradation
-from srzoo.data.degraded import degraded_lr
+from srzoo.data.degraded_pairs import degraded_lr
 from srzoo.data.folders import find_images
 from srzoo.files import replacing
 from srzoo.image import BITS, MAX_PIXELS, Picture, inks_as_rgb, read_picture, to_pil

@@ -195,19 +195,21 @@ def fit_aplus(model: SRModel, draw: Draw, settings: APlusSettings, report: Repor
 
     Raises:
         ImportError: If scikit-learn is not installed.
-        ValueError: If the images are so flat that there are too few samples.
+        ValueError: If fewer samples are asked for than there are atoms, or the images are so flat that too few are
+            found.
     """
     k_means = _import_k_means()
     assert isinstance(model, APlus)
     [scale] = model.scales
+    num_atoms, least = len(model.anchors), min(settings.num_samples, settings.num_dictionary)
+    if least < num_atoms:
+        counts = f"num_samples is {settings.num_samples}, num_dictionary {settings.num_dictionary}"
+        raise ValueError(f"{counts}, but the model has num_atoms={num_atoms}; neither may be below that")
     generator = torch.Generator().manual_seed(settings.seed)
     sampler = _Sampler(scale, draw, generator)
     projection = _principal_components(sampler, settings.energy, report)
     z, residual, length = _collect(sampler, projection, settings.num_samples, report)
     some = torch.randperm(len(z), generator=generator)[: settings.num_dictionary]
-    num_atoms = len(model.anchors)
-    if min(len(some), len(z)) < num_atoms:
-        raise ValueError(f"there are {len(some)} samples for {num_atoms} atoms; take more samples or fewer atoms")
     report(0, 1, "anchors")
     anchors = _learn_anchors(k_means, z[some], num_atoms, settings.seed)
     report(1, 1, "anchors")
@@ -349,7 +351,7 @@ ARCH = Architecture(
     paper="https://doi.org/10.1007/978-3-319-16817-3_8",
     scales=(2, 3, 4),
     variants={"aplus": {}},
-    fit=Fit(run=fit_aplus, settings=APlusSettings),
+    fit=Fit(run=fit_aplus, settings=APlusSettings, toy={"num_samples": 1000, "num_neighbors": 64}),
     weights=(
         Weights(
             model="aplus_x2",

@@ -140,12 +140,19 @@ class SRResNet(SRModel):
         Equal to 1e-12 in float64. The model is a copy, in eval mode; it is saved and loaded as any other, with
         `batch_norm=False` among its arguments.
 
+        Raises:
+            ValueError: If it is on the meta device, where there are no numbers.
+
         Examples:
             >>> model = SRResNet(scale=2, width=8, num_blocks=1).eval()
             >>> lr = torch.rand(1, 3, 5, 7)
             >>> torch.allclose(model.folded()(lr), model(lr), atol=1e-6)
             True
         """
+        if self.tail.weight.is_meta:
+            raise ValueError(
+                f"this {self.name or 'SRResNet'} is on the meta device and has no numbers to fold; load it"
+            )
         with torch.device("meta"):  # every tensor is replaced
             plain = SRResNet(
                 scale=self.scales[0],

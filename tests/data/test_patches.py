@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from srzoo.data import PatchSource
+from srzoo.data import Bicubic, Blur, Chain, Downscale, Jpeg, Noise, PatchSource, Unknown
 from srzoo.data.cache import PixelCache
 from srzoo.data.crops import ResidentAtlas
-from srzoo.data.degradations import Bicubic, Blur, Chain, Downscale, Jpeg, Noise, Unknown
 from srzoo.data.folders import ImageFolder
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from srzoo.data.degradations import Bicubic, Blur, Chain, Jpeg, Unknown
+from srzoo.data import Bicubic, Blur, Chain, Jpeg, Unknown
 from srzoo.data.settings import told
 
 

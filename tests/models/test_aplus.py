@@ -240,7 +240,9 @@ def test_flat_images_and_too_few_samples_are_told() -> None:
 
     with pytest.raises(ValueError, match="only 0 patches with structure"):
         fit_aplus(model, flat, TOY, quiet)
-    with pytest.raises(ValueError, match="there are 20 samples for 32 atoms"):
+    with pytest.raises(
+        ValueError, match="num_samples is 20, num_dictionary 100000, but the model has num_atoms=32; neither"
+    ):
         fit_aplus(model, textures(2, 0), APlusSettings(num_samples=20, num_neighbors=10), quiet)
 
 

@@ -150,3 +150,10 @@ def test_a_float16_file_holds_float16_alone(tmp_path: Path):
     assert {value.dtype for value in load_file(tmp_path / "half.safetensors").values()} == {torch.float16}
     lr = torch.rand(1, 3, 5, 6)
     torch.testing.assert_close(srzoo.load_model(tmp_path / "half.safetensors")(lr), model(lr), rtol=0, atol=5e-3)
+
+
+def test_a_model_without_numbers_is_not_folded() -> None:
+    with torch.device("meta"):
+        model = SRResNet(scale=2, width=8, num_blocks=1)
+    with pytest.raises(ValueError, match="this SRResNet is on the meta device and has no numbers to fold; load it"):
+        model.folded()

@@ -17,6 +17,7 @@ from srzoo.architecture import Weights
 from srzoo.weights import Header, file_sha256
 
 ROOT = Path(__file__).parents[2]
+IMPORT = "from srzoo.architecture import Architecture, SRModel\n"
 ROW = Weights(
     model="edsr_baseline_x2", tag="a", file="a.safetensors", sha256="0" * 64, license="CC0-1.0", source='a "b"',
     metrics={"Set5": {"x2": 37.5}, "Set14": {"x2": 33.0}},
@@ -44,7 +45,7 @@ def root(script: ModuleType, tmp_path: Path) -> Path:
     root = tmp_path / "repository"
     (root / "srzoo" / "models").mkdir(parents=True)
     (root / "srzoo" / "pretrained").mkdir()
-    (root / "srzoo" / "models" / "edsr.py").write_text('# é\nARCH = Architecture(\n    family="edsr",\n)\n')
+    (root / "srzoo" / "models" / "edsr.py").write_text(f'# é\n{IMPORT}ARCH = Architecture(\n    family="edsr",\n)\n')
     (root / "examples" / "images").mkdir(parents=True)
     shutil.copytree(ROOT / "tests" / "images", root / "tests" / "images")
     (root / "tests" / "images" / "scores.json").unlink()
@@ -93,7 +94,9 @@ def test_one_command_writes_file_row_scores_and_the_line_of_the_log(release, roo
     assert "Kodak24" not in text
     recorded = json.loads((root / "tests" / "images" / "scores.json").read_text())
     pictures = {scale: one["psnr"] for scale, one in header.metrics["pictures"].items()}
-    assert recorded == {"edsr_baseline_x2.a": {"content": header.content, "degradation": "bicubic", "psnr": pictures}}
+    set5 = {"image": "Set5", "psnr": {"x2": header.metrics["Set5"]["x2"]["psnr"]}}  # its one image
+    told = {"content": header.content, "degradation": "bicubic", "psnr": pictures, "set5": set5}
+    assert recorded == {"edsr_baseline_x2.a": told}
     line = capsys.readouterr().out.splitlines()[-1]
     psnr = header.metrics["Set5"]["x2"]["psnr"]
     assert (
@@ -107,11 +110,89 @@ def test_one_command_writes_file_row_scores_and_the_line_of_the_log(release, roo
     # the same again is no better; by force it goes, and the note says so
     before = path.read_bytes()
     assert release(images=COUNTED) == 2
-    assert "not better on every set (Set14 x2: " in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "not better on every set (Kodak24 x2: not measured, give --val; Set14 x2: " in told
     assert path.read_bytes() == before
     assert release("--force", images=COUNTED) == 0
-    assert "shipped though not better on Set14 x2" in srzoo.read_header(path).recipe["note"]
+    assert "shipped though not better on Kodak24 x2: not measured, Set14 x2" in srzoo.read_header(path).recipe["note"]
     assert (root / "srzoo" / "models" / "edsr.py").read_text().count("Weights(") == 1
+
+
+def test_a_better_file_that_was_not_measured_on_a_set_does_not_replace(
+    release, script, root: Path, tmp_path, capsys, monkeypatch
+) -> None:
+    val = ["--val", str(tmp_path / "Kodak24")]
+    assert release(*val, images=COUNTED) == 0
+    path = root / "srzoo" / "pretrained" / "edsr_baseline_x2.a.safetensors"
+    before, score = path.read_bytes(), script.score
+
+    def better(*args):
+        found = score(*args)
+        return {name: {"x2": {**one["x2"], "psnr": one["x2"]["psnr"] + 1}} for name, one in found.items()}
+
+    monkeypatch.setattr(script, "score", better)
+    capsys.readouterr()
+    assert release(images=COUNTED) == 2
+    assert "not better on every set (Kodak24 x2: not measured, give --val);" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert release(*val, images=COUNTED) == 0
+    assert path.read_bytes() != before
+
+
+def test_a_set_that_was_not_measured_says_how_it_is(script) -> None:
+    old = {name: {"x2": {"psnr": 30.0}} for name in ("Set5", "Set5 photo", "Kodak24 photo", "examples")}
+    assert script.not_better({}, old) == [
+        "Set5 x2: not measured, leave --degradation out",
+        "Set5 photo x2: not measured, give --degradation photo",
+        "Kodak24 photo x2: not measured, give --val --degradation photo",
+    ]
+
+
+HUB = "owner/edsr"
+
+
+def test_a_file_for_the_hub_gets_its_row_when_it_is_there(release, script, root: Path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(script, "BUDGET", 1000)  # no room in the package
+    commit, asked = "c" * 40, []
+    monkeypatch.setattr(script, "fetch", lambda source, sha256: asked.append((str(source), sha256)))
+    assert release("--hub", f"{HUB}@{commit}", images=COUNTED) == 2
+    assert f"is not there; make it with --hub {HUB}" in capsys.readouterr().err
+    module, path = root / "srzoo" / "models" / "edsr.py", tmp_path / "edsr_baseline_x2.a.safetensors"
+    assert release("--hub", HUB, images=COUNTED) == 0
+    assert f"upload it to {HUB} as model.safetensors, then give --hub {HUB}@COMMIT" in capsys.readouterr().out
+    assert "Weights(" not in module.read_text()
+    (root / "srzoo" / "pretrained" / path.name).write_bytes(b"the one before")
+    assert release("--hub", f"{HUB}@{commit}", images=COUNTED) == 0
+    assert asked == [(f"hf-hub:{HUB}@{commit}", file_sha256(path))]
+    [row] = rows(script, module.read_text())
+    assert (row.file, row.hub, row.sha256) == ("", f"{HUB}@{commit}", file_sha256(path))
+    assert row.metrics.keys() == {"Set5", "Set14"}
+    assert not list((root / "srzoo" / "pretrained").iterdir())
+
+
+def test_what_is_not_the_uploaded_file_gets_no_row(release, script, root: Path, capsys, monkeypatch) -> None:
+    def other(source, sha256):
+        raise ValueError("is not as recorded")
+
+    monkeypatch.setattr(script, "fetch", other)
+    assert release("--hub", HUB, images=COUNTED) == 0
+    assert release("--hub", f"{HUB}@{'c' * 40}", images=COUNTED) == 2
+    assert "is not as recorded" in capsys.readouterr().err
+    assert "Weights(" not in (root / "srzoo" / "models" / "edsr.py").read_text()
+
+
+def test_a_start_is_told_by_model_and_content(release, script, root: Path, tmp_path, capsys) -> None:
+    header = srzoo.save_model(srzoo.create_model("edsr_baseline_x3", width=4, num_blocks=1), tmp_path / "b.safetensors")
+    start = f"parts of {tmp_path / 'b.safetensors'} and mdsr_baseline"
+    assert script.told_start(start) == f"parts of edsr_baseline_x3 (content {header.content[:8]}) and mdsr_baseline"
+    assert script.told_start("all of hf-hub:owner/name@main") == "all of hf-hub:owner/name@main"
+    assert script.told_start("all of /gone/c.safetensors") == "all of c.safetensors"
+    assert "tell it by --start" in capsys.readouterr().err
+
+
+def test_bundled_files_stay_small(script) -> None:
+    files = [path.stat().st_size for path in script.Places().pretrained.glob("*.safetensors")]
+    assert 0 < sum(files) < script.BUDGET
 
 
 def test_a_track_is_scored_on_the_images_it_is_for(release, root: Path) -> None:
@@ -168,11 +249,28 @@ def rows(script: ModuleType, source: str) -> list[Weights]:
     return list(eval(compile(ast.Expression(weights), "rows", "eval"), names)) if weights.elts else []
 
 
+def imported(source: str) -> set[str]:
+    """What a text imports from srzoo.architecture."""
+    body = ast.parse(source).body
+    return {
+        name.name
+        for one in body
+        if isinstance(one, ast.ImportFrom) and one.module == "srzoo.architecture"
+        for name in one.names
+    }
+
+
+@pytest.mark.parametrize("first", ["", "import srzoo.architecture\n", "from srzoo.architecture import *\n"])
+def test_a_file_that_cannot_get_the_import_is_refused(script: ModuleType, first: str) -> None:
+    with pytest.raises(ValueError, match="Weights is not imported; write `from srzoo"):
+        script.edit_row(first + "ARCH = Architecture(\n    weights=(),\n)\n", ROW)
+
+
 @pytest.mark.parametrize(
     "source",
     [
-        'ARCH = Architecture(\n    family="é",\n)\n',
-        "ARCH = Architecture(\n    weights=(),\n)\n",
+        IMPORT + 'ARCH = Architecture(\n    family="é",\n)\n',
+        "from srzoo.architecture import (  # é\n    Architecture,\n)\nARCH = Architecture(\n    weights=(),\n)\n",
         (ROOT / "srzoo" / "models" / "edsr.py").read_text(),
         (ROOT / "srzoo" / "models" / "mdsr.py").read_text(),
     ],
@@ -182,7 +280,8 @@ def test_a_row_is_put_in_at_the_end_and_replaced_in_its_place(script: ModuleType
     before = rows(script, source)
     once = script.edit_row(source, ROW)
     assert rows(script, once) == [*before, ROW]
-    better = replace(ROW, metrics={"Set5": {"x2": 38.0}})
+    assert imported(once) >= {"Architecture", "Weights"}
+    better = replace(ROW, metrics={"Set5": {"x2": 38.0}}, file="", hub=f"owner/name@{'0' * 40}", package="other")
     other = replace(ROW, tag="b", metrics={f"Set{i}": {f"x{s}": 30.25 for s in (2, 3, 4)} for i in range(4)})
     twice = script.edit_row(script.edit_row(once, other), better)
     assert rows(script, twice) == [*before, better, other]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from srzoo.data.degradations import Degradation
 from srzoo.data.hold_out import hash_of
-from srzoo.data.pairs import Pair
+from srzoo.data.pairs import Pair, pairs_from_hr
+from srzoo.data.presets import find_preset
 
 
 def degrade_pairs(pairs: Iterable[Pair], degradation: Degradation) -> Iterator[Pair]:
@@ -31,6 +33,33 @@ def degrade_pairs(pairs: Iterable[Pair], degradation: Degradation) -> Iterator[P
     """
     for pair in pairs:
         yield replace(pair, lr=degraded_lr(pair.hr, pair.scale, degradation, pair.name))
+
+
+def pairs_by_preset(source: str | Path, scale: int, name: str = "bicubic") -> list[Pair]:
+    """A pair for each image of a folder, or for one file: `pairs_from_hr`, with the LR images that a preset makes.
+
+    Presets other than "bicubic" make RGB of grey images first: what they do to a photograph is defined on colours.
+
+    Args:
+        source: A folder of HR images, or one HR image.
+        scale: A whole factor of 2 or more.
+        name: As in `srzoo.data.presets.PRESETS`.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist or holds no image.
+        ValueError: If there is no such preset, an image cannot be scored, or is smaller than `scale`.
+
+    Examples:
+        ```python
+        srzoo.evaluate(model, pairs_by_preset("Kodak24", 2, "photo"))
+        ```
+    """
+    degradation = find_preset(name)
+    pairs = pairs_from_hr(source, scale)
+    if name == "bicubic":  # the benchmarks' own LR images are rounded between the passes, `Bicubic()`'s are not
+        return pairs
+    rgb = [replace(pair, hr=pair.hr.expand(3, -1, -1).contiguous(), lr=pair.lr.expand(3, -1, -1)) for pair in pairs]
+    return list(degrade_pairs(rgb, degradation))
 
 
 def degraded_lr(hr: UInt8[Tensor, "c H W"], scale: int, degradation: Degradation, name: str) -> UInt8[Tensor, "c h w"]:

@@ -1,4 +1,4 @@
-"""srzoo.data.degraded: the same LR image wherever it is made, drawn from the image's name."""
+"""srzoo.data.degraded_pairs: the same LR image wherever it is made, drawn from the image's name."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from srzoo.data import Bicubic, Chain, Jpeg, downscale_images, find_set, pairs_from_hr
-from srzoo.data.degraded import degrade_pairs, degraded_lr
+from srzoo.data.degraded_pairs import degrade_pairs, degraded_lr
 from srzoo.data.presets import PHOTO
 
 
