@@ -37,7 +37,7 @@ import srzoo
 from srzoo.benchmark.scoring import call_model
 from srzoo.data import PatchSource
 from srzoo.train import TrainConfig, Trainer
-from srzoo.train.trainer import DTYPES
+from srzoo.train.update import DTYPES
 
 WARM_UP = 3
 """Steps before any is timed: kernels are chosen, graphs recorded."""
@@ -103,7 +103,7 @@ class Inside:
     def __init__(self, trainer: Trainer) -> None:
         self._on_cuda = trainer.device.type == "cuda"
         self._spans: list[tuple[Any, Any]] = []
-        trainer._backward = self._timed(trainer._backward)
+        trainer._backward = self._timed(trainer._backward)  # pyright: ignore[reportAttributeAccessIssue] - timed
         trainer.optimizer.step = self._timed(trainer.optimizer.step)
 
     def _now(self) -> Any:

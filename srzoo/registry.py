@@ -301,13 +301,24 @@ class ModelInfo:
     paper: str
     scales: tuple[int, ...]
     parameters: int
-    """Trainable parameters."""
+    """Trained numbers; see `count_trained`."""
     halo: Mapping[int, int]
     """Scale -> receptive-field radius in LR pixels."""
     arguments: Mapping[str, Any]
     """Constructor arguments the name stands for."""
     defined_in: str
     weights: tuple[Weights, ...]
+
+
+def count_trained(model: SRModel) -> int:
+    """Numbers that training decides: parameters, or, as in A+, what buffers hold where there are no parameters.
+
+    Examples:
+        >>> count_trained(create_model("bicubic_x2"))
+        0
+    """
+    trained = [p for p in model.parameters() if p.requires_grad] or list(model.state_dict().values())
+    return sum(tensor.numel() for tensor in trained)
 
 
 def model_info(name: str) -> ModelInfo:
@@ -330,7 +341,7 @@ def model_info(name: str) -> ModelInfo:
         title=arch.title,
         paper=arch.paper,
         scales=model.scales,
-        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        parameters=count_trained(model),
         halo={scale: model.halo(scale) for scale in model.scales},
         arguments=arch.model_names()[base],
         defined_in=catalog().owner[base][1],

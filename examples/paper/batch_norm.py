@@ -21,6 +21,10 @@ from srzoo.device import fast_precision, pick_device, to_channels_last
 TITLE = "Memory and speed without batch norm"
 PAPER = 'removing batch norm from SRResNet\'s residual blocks "can also save ~40% of memory". Speed is not given.'
 SAID, NEAR = 0.40, 0.10
+RULE = (
+    f'"{AGREES}" if SRResNet without batch norm saves {SAID - NEAR:.0%} or more of what it holds, in each precision; '
+    f'"{PARTLY}" if only EDSR-baseline does and it saves something; "{DISAGREES}" otherwise'
+)
 MIB = 2**20
 
 

@@ -23,7 +23,8 @@ TRACK = Track(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Tables and crops into docs/guides/real_photos.md."""
-    return run_track(TRACK, ROOT / "docs" / "guides" / "real_photos.md", __doc__ or "", argv)
+    run_track(TRACK, ROOT / "docs" / "guides" / "real_photos.md", __doc__ or "", argv)
+    return 0
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ PAPER = (
     "the baselines on DIV2K validation, multi-scale against single-scale: 34.60 and 34.55 dB (x2), 30.91 and 30.90 "
     "(x3), 28.95 and 28.94 (x4), with 3.2M parameters in one network against 1.5M in each of three."
 )
+RULE = (
+    f'"{AGREES}" if the multi-scale network is {LEAST} dB or more below the single-scale one for no seed, set, scale; '
+    f'"{DISAGREES}" if for all of them; "{NOT_SEEN}" otherwise'
+)
 SCALES = (2, 3, 4)
 
 

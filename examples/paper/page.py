@@ -13,21 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from study import AGREES, ASSETS, CLAIMS, DISAGREES, LEAST, NOT_SEEN, PARTLY, Found, Rows, draw_picture
+from study import ASSETS, CLAIMS, Found, Rows, draw_picture
 
 from srzoo.files import replacing
 
 PAGE = ASSETS.parents[1] / "paper" / "claims.md"
-INTRO = f"""# The paper's claims, measured
+INTRO = """# The paper's claims, measured
 
 What the slides of EDSR (Lim et al. 2017) claim, measured with our own runs. They are short, and mostly of small
 networks: the paper trains 600,000 steps. A run of some hundred steps can show that an effect is there, but not that
 it is not.
 
-Each verdict is computed from the figures below it: "{AGREES}" where all runs go the paper's way, "{DISAGREES}" where
-all go the other way, each by {LEAST} dB or more where it is about PSNR; "{NOT_SEEN}" otherwise, and
-"{PARTLY}" where the sentence after it says what does not. What the paper says is quoted from its slides. PSNR is that
-of [the protocol](../protocol.md): luma, 8 bits, a border of the scale left out.
+Each verdict is computed from the figures below it, by the rule that stands there. What the paper says is quoted from
+its slides. PSNR is that of [the protocol](../protocol.md): luma, 8 bits, a border of the scale left out.
 """
 
 
@@ -79,6 +77,8 @@ def section(script: ModuleType, found: Found, picture: str) -> str:
 The paper: {script.PAPER}
 
 **{verdict.word[0].upper()}{verdict.word[1:]}.** {verdict.reason}
+
+The rule: {script.RULE}.
 
 {table(script.rows(found))}
 

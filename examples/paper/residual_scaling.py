@@ -20,6 +20,10 @@ PAPER = (
     'with 256 features "increasing #features (up to 256) results instability during training"; "constant scaling '
     'layers after each residual path prevents such instability". EDSR scales by 0.1. No figures are given.'
 )
+RULE = (
+    f'"{AGREES}" if at one rate or both only the network without scaling diverges, and not the one with 0.1; '
+    f'"{DISAGREES}" if it is only ever the other way round; "{NOT_SEEN}" otherwise'
+)
 FACTORS = (0.0, 0.1, 1.0)
 RATES = (1, 10)
 SPIKE = 2.0
@@ -63,7 +67,7 @@ def facts(run: Found) -> dict[str, Any]:
     norms = [row["gradient"] for row in run["losses"]]
     finite = [norm for norm in norms if norm is not None]
     tenth = max(1, len(losses) // 10)
-    jumps = [i for i, norm in enumerate(norms) if i >= 10 and (norm or 1e9) > SPIKE * _median(norms[i - 10 : i])]
+    jumps = [i for i, norm in enumerate(norms) if i >= 10 and _is_jump(norm, norms[i - 10 : i])]
     return {
         "first": losses[0] if losses else None,
         "last": mean(losses[-tenth:]) if losses else None,
@@ -75,6 +79,10 @@ def facts(run: Found) -> dict[str, Any]:
     }
 
 
+def _is_jump(norm: float | None, before: Sequence[float | None]) -> bool:
+    return norm is None or norm > SPIKE * _median(before)  # None: it was not finite
+
+
 def _median(values: Sequence[float | None]) -> float:
     known = sorted(value for value in values if value is not None)
     return known[len(known) // 2] if known else float("inf")
@@ -83,7 +91,7 @@ def _median(values: Sequence[float | None]) -> float:
 def diverged(run: Found) -> bool:
     """Whether updates had to be dropped, or the loss ends above that of the untrained network."""
     told = facts(run)
-    return bool(told["dropped"]) or told["last"] is None or told["last"] > told["first"]
+    return run.get("diverged", False) or bool(told["dropped"]) or told["last"] is None or told["last"] > told["first"]
 
 
 def rows(found: Found) -> Rows:

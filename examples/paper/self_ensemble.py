@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from study import AGREES, DISAGREES, LEAST, NOT_SEEN, Found, Rows, Study, Verdict, mean, run_claim
+from study import AGREES, DISAGREES, LEAST, NOT_SEEN, Found, Rows, Study, Verdict, mean, run_claim, set_name
 
 import srzoo
 from srzoo.benchmark.scoring import comparable, model_input
@@ -21,6 +21,10 @@ PAPER = (
     "EDSR-baseline x2 on ten DIV2K images: 35.55 dB, +0.06 with the vertical flip (x2), +0.10 with both flips (x4), "
     "+0.12 with flips and rotations (x8)."
 )
+RULE = (
+    f'"{AGREES}" if for each model and set each doubling gains and eight results gain {LEAST} dB or more; otherwise '
+    f'"{NOT_SEEN}" if eight gain anywhere, "{DISAGREES}" if nowhere'
+)
 PUBLISHED = (0.06, 0.10, 0.12)
 GROUPS: Mapping[str, Sequence[Op]] = {
     "1": (IDENTITY,),
@@ -33,17 +37,27 @@ GROUPS: Mapping[str, Sequence[Op]] = {
 def measure(study: Study) -> Found:
     """Mean PSNR of each group, for each model on each set; the network runs eight times an image."""
     names = ["edsr_baseline_x2", "edsr_baseline_x4"][: study["models"]]
+    weights = {name: srzoo.model_info(name).weights[0] for name in names}
 
     def work(name: str, group: str) -> dict[str, Any]:
         model = to_channels_last(srzoo.create_model(name, pretrained=True), pick_device(study.device)).eval()
         pairs = study.pairs(model.scales)[group][: study["images"]]
         scores = [score(model, pair) for pair in pairs]
         means = {size: mean([one[size] for one in scores]) for size in GROUPS}
-        return {"model": name, "set": group, "images": len(pairs), "psnr": means, "precision": "fp32"}
+        return {
+            "model": f"{name}.{weights[name].tag}",
+            "set": group,
+            "images": len(pairs),
+            "psnr": means,
+            "precision": "fp32",
+        }
 
-    sets = list(study.pairs((2,)))
     return {
-        "runs": [study.once(f"{name} {group}", lambda n=name, g=group: work(n, g)) for name in names for group in sets]
+        "runs": [
+            study.once(f"{name} {weights[name].sha256[:12]} {group}", lambda n=name, g=group: work(n, g))
+            for name in names
+            for group in map(set_name, study.validation)
+        ]
     }
 
 

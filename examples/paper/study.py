@@ -1,7 +1,8 @@
 """What the scripts of the paper's claims share: settings, results that outlive a kill, one training run, the verdict.
 
-A claim is a script with `TITLE`, `PAPER` (what the slides say), `measure(study)`, `rows(found)`, `verdict(found)` and
-`draw(found, figure)`, where `found` is what its JSON file holds: `page.py` makes the documentation from these files.
+A claim is a script with `TITLE`, `PAPER` (what the slides say), `RULE` (which word it gets when), `measure(study)`,
+`rows(found)`, `verdict(found)` and `draw(found, figure)`, where `found` is what its JSON file holds: `page.py` makes
+the documentation from these files.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,11 @@ import torch
 
 import srzoo
 from srzoo.benchmark import measure
-from srzoo.data import Pair, PatchSource, pairs_from_hr
+from srzoo.data import Pair, PatchSource, find_images, pairs_from_hr
 from srzoo.device import fast_precision, pick_device
 from srzoo.files import replacing
 from srzoo.train import L1, JsonLines, Loss, PlainProgress, TrainConfig, Trainer
+from srzoo.weights import file_sha256
 
 Found = Mapping[str, Any]
 Rows = list[list[str]]
@@ -41,6 +44,8 @@ TOY = dict(steps=4, width=4, blocks=1, batch_size=2, patch_size=12, seeds=1, rou
 AGREES, PARTLY, NOT_SEEN, DISAGREES = "agrees", "agrees in part", "not seen in short runs", "disagrees"
 LEAST = 0.02
 """A smaller difference, in dB, counts as none."""
+RULE_OF_GAINS = f'"{AGREES}" from {LEAST} dB up, "{DISAGREES}" from {-LEAST} dB down, "{NOT_SEEN}" otherwise'
+"""What `judge` does."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,11 @@ class Study:
         """One of the settings."""
         return self.settings[setting]
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where runs and results are kept (below `SRZOO_RUNS`): another place for other settings, images, device."""
-        told = [dict(self.settings), str(self.photos), [str(path) for path in self.validation], self.device]
+        sets = [[set_name(path), fingerprint(path)] for path in self.validation]
+        told = [dict(self.settings), fingerprint(self.photos) if self.photos else None, sets, self.device]
         digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
         return Path(os.environ.get("SRZOO_RUNS", "runs")) / "paper" / f"{self.name}-{digest}"
 
@@ -133,7 +139,7 @@ class Study:
         make: Callable[[], srzoo.SRModel],
         seed: int,
         *,
-        loss: Loss = L1(),  # noqa: B008 - frozen
+        loss: Loss | None = None,
         log: type[JsonLines] = JsonLines,
         keep: bool = False,
         **settings: Any,
@@ -144,10 +150,13 @@ class Study:
             name: Of the run.
             make: Gives the network; its random weights come from `seed`, and so do the batches.
             seed: See `make`.
-            loss: The loss.
+            loss: The loss; None takes L1.
             log: What writes the log that the curves are read from.
             keep: Leave the trained weights at `path(name)` with the suffix `.safetensors`.
             **settings: Of `TrainConfig`, over the study's.
+
+        Raises:
+            ValueError: If a run that is to be scored has diverged; one that is not is kept, with `diverged` set.
         """
 
         def work() -> dict[str, Any]:
@@ -164,13 +173,18 @@ class Study:
                 model,
                 PatchSource(self.photos or "", scales=model.scales),
                 TrainConfig(**{**usual, **shared, **settings}),
-                loss=loss,
+                loss=loss or L1(),
                 folder=run,
                 validation={first: sets[first]} if sets else {},
                 callbacks=[log(run / "log.jsonl"), PlainProgress()],
             )
             trainer.resume()  # goes on with a run that was killed
-            trained = trainer.fit()
+            try:
+                trained, diverged = trainer.fit(), False
+            except ValueError:
+                if sets or not has_diverged(trainer):
+                    raise
+                trained, diverged = model, True
             assert isinstance(trained, srzoo.SRModel)
             if keep:
                 srzoo.save_model(trained, run.with_suffix(".safetensors"))
@@ -184,6 +198,7 @@ class Study:
                 "steps": trainer.step,
                 "seconds": round(trainer.seconds, 1),
                 "precision": trainer.precision,
+                "diverged": diverged,
                 "losses": [row for row in log_rows if "lr" in row],
                 "curves": {f"x{scale}": curve(log_rows, f"{first} x{scale} psnr") for scale in model.scales},
                 "psnr": {
@@ -193,6 +208,21 @@ class Study:
             }
 
         return self.once(name, work)
+
+
+def has_diverged(trainer: Trainer) -> bool:
+    """Whether a run ended because too many updates in a row had to be dropped."""
+    try:
+        trainer.watch.check()
+    except ValueError:
+        return True
+    return False
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash over the names and bytes of the images of a folder."""
+    told = [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in find_images(folder)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def set_name(folder: Path) -> str:

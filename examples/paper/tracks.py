@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 import srzoo
 from srzoo.benchmark import mean_psnr, mean_ssim
 from srzoo.data import Degradation, Pair, find_set, pairs_from_hr
-from srzoo.data.degraded import degrade_pairs
+from srzoo.data.degraded_pairs import degrade_pairs
 from srzoo.files import replacing
 from srzoo.metrics import Protocol, psnr
 
@@ -56,8 +56,26 @@ class System:
     missing: str = ""
 
 
-def open_systems(track: Track, name: str, files: Sequence[Path]) -> list[System]:
-    """Bicubic, the weights trained on bicubic, the track's own: from a file where one fits, else from the zoo."""
+def read_weights(files: Sequence[Path], names: Sequence[str]) -> dict[str, srzoo.SRModel]:
+    """Model name -> the model of a file.
+
+    Raises:
+        ValueError: If a file is of another model than those names, or two are of the same.
+    """
+    found: dict[str, srzoo.SRModel] = {}
+    for file in files:
+        model = srzoo.load_model(file)
+        if model.name not in names:
+            told = f"--weights: {file} is of {model.name or 'an unnamed model'}"
+            raise ValueError(f"{told}; give weights of {', '.join(names)}, or name its model by --models")
+        if model.name in found:
+            raise ValueError(f"--weights: two files are of {model.name}; give one")
+        found[model.name] = model
+    return found
+
+
+def open_systems(track: Track, name: str, given: srzoo.SRModel | None) -> list[System]:
+    """Bicubic, the weights trained on bicubic, the track's own: what is given, else from the zoo."""
     info = srzoo.model_info(name)
     tags = [row.tag for row in info.weights]
     [scale] = info.scales
@@ -65,9 +83,8 @@ def open_systems(track: Track, name: str, files: Sequence[Path]) -> list[System]
     plain = next((tag for tag in tags if tag not in ("jpeg", "unknown")), None)
     trained = System(f"{name}.{plain}", srzoo.create_model(f"{name}.{plain}") if plain else None)
     title = f"{name}.{track.tag}"
-    given = [model for model in map(srzoo.load_model, files) if model.scales == (scale,)]
-    if given:
-        own = System(title, given[0])
+    if given is not None:
+        own = System(title, given)
     elif track.tag in tags:
         own = System(title, srzoo.create_model(title))
     else:
@@ -167,8 +184,8 @@ def put_into_page(page: Path, name: str, text: str) -> None:
         work.write_text(f"{before}{start}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
-def run_track(track: Track, page: Path, doc: str, argv: Sequence[str] | None = None) -> int:
-    """Read the command line, measure, write."""
+def run_track(track: Track, page: Path, doc: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line, measure, write; returns the options."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders that the sets are in")
     parser.add_argument("--sets", nargs="+", default=["Set5", "Set14", "Kodak24"])
@@ -181,10 +198,10 @@ def run_track(track: Track, page: Path, doc: str, argv: Sequence[str] | None = N
     parser.add_argument("--assets", type=Path, default=ASSETS, help="folder of the pictures")
     parser.add_argument("--page", type=Path, default=page, help="page that the tables go into")
     args = parser.parse_args(argv)
-    blocks = []
+    weights, blocks = read_weights(args.weights, args.models), []
     for name in args.models:
         [scale] = srzoo.model_info(name).scales
-        systems = open_systems(track, name, args.weights)
+        systems = open_systems(track, name, weights.get(name))
         missing = [system.missing for system in systems if system.missing]
         for told in missing:
             print(told)
@@ -198,4 +215,4 @@ def run_track(track: Track, page: Path, doc: str, argv: Sequence[str] | None = N
         print(picture)
     put_into_page(args.page, track.name, "\n\n".join(blocks))
     print(args.page)
-    return 0
+    return args

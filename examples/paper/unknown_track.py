@@ -8,11 +8,10 @@ from a seed, so it is the same on each machine. It is drawn as a picture, too.
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from tracks import ASSETS, ROOT, Track, run_track, save_small
+from tracks import ROOT, Track, run_track, save_small
 
 from srzoo.data.presets import PRESETS, UNKNOWN
 
@@ -48,11 +47,9 @@ def draw_kernels(scales: Sequence[int] = (2, 3, 4)) -> Image.Image:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Tables, crops and the kernel into docs/paper/unknown_track.md."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    code = run_track(TRACK, ROOT / "docs" / "paper" / "unknown_track.md", __doc__ or "", arguments)
-    assets = Path(arguments[arguments.index("--assets") + 1]) if "--assets" in arguments else ASSETS
-    save_small(draw_kernels(), assets / "unknown_kernel.png")
-    return code
+    args = run_track(TRACK, ROOT / "docs" / "paper" / "unknown_track.md", __doc__ or "", argv)
+    save_small(draw_kernels(), args.assets / "unknown_kernel.png")
+    return 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ python examples/paper/warm_start.py --data photos/ --validation Set5/HR
 from collections.abc import Sequence
 from typing import Any
 
-from study import Found, Rows, Study, Verdict, by_name, judge, run_claim, signed
+from study import RULE_OF_GAINS, Found, Rows, Study, Verdict, by_name, judge, run_claim, signed
 
 import srzoo
 from srzoo.train import Constant
@@ -20,6 +20,7 @@ PAPER = (
     'learning curves of x4 on DIV2K validation: "pre-trained scale x2 networks greatly helps training scale x3 and x4 '
     'networks". The slides give the curves and no figures.'
 )
+RULE = f"x2 over scratch for every seed, after a quarter of the steps and at the end: {RULE_OF_GAINS}"
 
 
 def measure(study: Study) -> Found:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from study import Found, Rows, Study, Verdict, judge, mean, run_claim, saved_bytes, signed
+from study import RULE_OF_GAINS, Found, Rows, Study, Verdict, judge, mean, run_claim, saved_bytes, signed
 
 import srzoo
 from srzoo.device import fast_precision, pick_device
@@ -21,6 +21,7 @@ PAPER = (
     '"Given a limited memory, which design is better? Empirical test show that increasing #features is better than '
     'increasing depth." No figures are given.'
 )
+RULE = f"the widest over each other for every seed on every set, at equal memory and steps: {RULE_OF_GAINS}"
 MIB = 2**20
 
 

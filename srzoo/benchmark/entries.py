@@ -11,11 +11,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from srzoo.architecture import SRModel
-from srzoo.benchmark.published import method_of
-from srzoo.registry import create_model, is_path, list_models, open_model, weight_file
+from srzoo.benchmark.systems import method_of
+from srzoo.registry import count_trained, create_model, is_path, list_models, model_info, open_model, weight_file
 from srzoo.weights import content_hash, file_sha256, load_strictly, read_header
 
 BASELINE = "bicubic"
@@ -112,13 +110,7 @@ def expand(spec: str) -> list[str]:
 def _usable(pattern: str) -> list[str]:
     """Models that have weights, or need none."""
     with_weights = set(list_models(pattern, pretrained=True))
-    return [name for name in list_models(pattern) if name in with_weights or not _has_tensors(name)]
-
-
-def _has_tensors(name: str) -> bool:
-    """Whether a model has anything that weights could hold; regressors of A+ are buffers, not parameters."""
-    with torch.device("meta"):
-        return bool(create_model(name).state_dict())
+    return [name for name in list_models(pattern) if name in with_weights or not model_info(name).parameters]
 
 
 def open_entries(
@@ -200,7 +192,7 @@ def _open_entry(spec: str | SRModel, luma: bool) -> Entry:
         scales=tuple(sorted(model.scales)),
         name=model.name,
         arguments=dict(model.arguments),
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=count_trained(model),
         content=content_hash(model.state_dict()),
         code=code_of(model),
         license=(origin.license if origin is not None else "") or row_license,

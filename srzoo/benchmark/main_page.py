@@ -80,9 +80,6 @@ def _sections(table: MainTable) -> list[Section]:
 
 
 def _opening(table: MainTable) -> Section:
-    order = table.order
-    violated = count(len(order.violated), "relation")
-    told = f"{violated} of {len(order.relations)} violated" if order.violated else "holds everywhere it was checked"
     return Section(
         title="The paper's main table",
         text=(
@@ -90,7 +87,7 @@ def _opening(table: MainTable) -> Section:
             "command and set beside what was published.",
             f"**Measured with:** {table.measured_with}. float32, in tiles that change no pixel; LR by MATLAB's "
             "bicubic, the RGB path; + is the mean over eight flips and rotations.",
-            f"**The order of the systems** {told if order.relations else 'could not be checked'}; see below.",
+            f"**The order of the systems:** {table.order.describe()}; see below.",
         ),
         code=table.command,
     )
@@ -159,11 +156,10 @@ def _broken(table: MainTable, one: SetFacts) -> list[str]:
 
 def _order(table: MainTable) -> Section:
     check = table.order
-    held = len(check.relations) - len(check.violated)
-    told = f"{held} of {len(check.relations)} relations hold." if check.relations else "Nothing could be compared."
+    told = check.describe()
     return Section(
         title="Order",
-        text=(f"{RULES[0].upper()}{RULES[1:]}", told),
+        text=(f"{RULES[0].upper()}{RULES[1:]}", f"{told[0].upper()}{told[1:]}."),
         items=(
             *(f"**{one}**" for one in check.violated),
             *(str(one) for one in check.relations if one.holds),
@@ -188,7 +184,7 @@ def _cost(table: MainTable) -> Section:
                 system.name,
                 _each([_size(by_scale[scale].parameters) if scale in by_scale else NONE for scale in table.scales]),
                 _each([NONE if not one else f"{one:,.1f}" for one in macs]),
-                _each([NONE if cell is None else f"{cell.megapixels_per_second:.2f}" for cell in found]),
+                _each([NONE if cell is None else _rate(cell.megapixels_per_second) for cell in found]),
                 ", ".join(dict.fromkeys(cell.model for cell in found if cell is not None)) or NONE,
                 ", ".join(dict.fromkeys(cell.license for cell in found if cell is not None and cell.license)) or NONE,
             )
@@ -276,6 +272,17 @@ def _size(parameters: int) -> str:
         return str(parameters)
     number, unit = (parameters / 1e3, "k") if parameters < 1e6 else (parameters / 1e6, "M")
     return f"{number:.{2 if number < 10 else 1}f} {unit}"
+
+
+def _rate(number: float) -> str:
+    """A number above 0 with three significant digits.
+
+    Examples:
+        >>> [_rate(number) for number in (0.004213, 0.3384, 36.43, 1234.5)]
+        ['0.00421', '0.338', '36.4', '1,234']
+    """
+    digits = 2 - math.floor(math.log10(number)) if number > 0 else 0
+    return f"{number:,.{max(0, digits)}f}"
 
 
 def _each(told: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from srzoo.benchmark.entries import open_entries
 from srzoo.benchmark.journal import Journal
-from srzoo.benchmark.main_table import Cell, MainTable, Missing, SetFacts
+from srzoo.benchmark.main_table import LEFT_OUT, Cell, MainTable, Missing, SetFacts
 from srzoo.benchmark.plan import Job, Report, Settings, Unit, plan_benchmark, together
 from srzoo.benchmark.rows import Row
 from srzoo.benchmark.runs import Kept, kept_rows, run_benchmark
@@ -29,7 +29,6 @@ from srzoo.upscaling.tiling import DEFAULT_TILE
 from srzoo.upscaling.upscaler import Tta
 from srzoo.version import __version__
 
-LEFT_OUT = "left out"
 Found = dict[tuple[str, int], str]
 """Variant and scale -> the model's name, or why there is none."""
 

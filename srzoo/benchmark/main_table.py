@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from srzoo.benchmark.order import OrderCheck, check_order
+from srzoo.benchmark.order import CHAIN, ENSEMBLE, OrderCheck, check_order
 from srzoo.benchmark.rows import plain
 from srzoo.benchmark.systems import SYSTEMS, Cost, System
+
+LEFT_OUT = "left out"
+"""Why a system has no score that was not asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,12 @@ class MainTable:
         for cell in self.cells:
             scores[cell.set, cell.scale][cell.system] = math.nan if cell.nonfinite else cell.psnr
         return check_order(scores)
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Systems of the order that were asked for and have no score at some scale."""
+        asked = {one.system for one in self.missing if one.why != LEFT_OUT}
+        return tuple(name for name in dict.fromkeys((*CHAIN, *ENSEMBLE)) if name in asked)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` takes them, and looks published figures and order up anew."""

@@ -52,6 +52,10 @@ class OrderCheck:
 
     relations: tuple[Relation, ...]
     skipped: tuple[str, ...] = ()
+    possible: int = 0
+    """Relations that there would be if every system had a score."""
+    absent: tuple[str, ...] = ()
+    """Systems that have no score somewhere."""
 
     @property
     def violated(self) -> tuple[Relation, ...]:
@@ -63,10 +67,27 @@ class OrderCheck:
         """Whether something was checked, and all of it holds."""
         return bool(self.relations) and not self.violated
 
+    def describe(self) -> str:
+        """How many relations were checked, how many hold, and what was without a score, in a sentence without end."""
+        if not self.relations:
+            told = f"none of {self.possible} relations could be checked"
+        else:
+            lost = len(self.violated)
+            result = f"{lost} {'is' if lost == 1 else 'are'} violated" if lost else "all hold"
+            told = f"{len(self.relations)} of {self.possible} relations could be checked, {result}"
+        return f"{told}; without {', '.join(self.absent)}" if self.absent else told
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, in which a mean that is NaN is None."""
         told = [{key: plain(value) for key, value in asdict(one).items()} for one in self.relations]
-        return {"passed": self.passed, "rules": RULES, "relations": told, "skipped": list(self.skipped)}
+        return {
+            "passed": self.passed,
+            "rules": RULES,
+            "relations": told,
+            "possible": self.possible,
+            "absent": list(self.absent),
+            "skipped": list(self.skipped),
+        }
 
 
 def check_order(scores: Mapping[tuple[str, int], Mapping[str, float]]) -> OrderCheck:
@@ -102,7 +123,8 @@ def check_order(scores: Mapping[tuple[str, int], Mapping[str, float]]) -> OrderC
             if lower in found and higher in found
         ]
     skipped = tuple(f"not checked: {system} ({_places(places)} no score of it)" for system, places in absent.items())
-    return OrderCheck(relations=tuple(relations), skipped=skipped)
+    possible = (len(CHAIN) - 1 + len((ENSEMBLE, MULTI_SCALE))) * len(scores)
+    return OrderCheck(relations=tuple(relations), skipped=skipped, possible=possible, absent=tuple(absent))
 
 
 def _may_tie(lower: str, higher: str) -> bool:

@@ -1,10 +1,6 @@
 """Figures that papers and other projects published, as data, each with its source."""
 
-import inspect
 from dataclasses import dataclass, replace
-
-from srzoo.architecture import SRModel
-from srzoo.catalog import catalog
 
 
 @dataclass(frozen=True)
@@ -294,23 +290,6 @@ def _all() -> list[Published]:
 PUBLISHED: tuple[Published, ...] = tuple(_all())
 """All figures: the paper's tables 3 and 2, what the authors' code and torchSR report, the papers of other methods."""
 
-_COLUMN = {
-    ("bicubic", "none"): "Bicubic",
-    ("aplus", "none"): "A+",
-    ("fsrcnn", "none"): "FSRCNN",
-    ("espcn", "none"): "ESPCN",
-    ("srresnet", "none"): "SRResNet",
-    ("srcnn", "none"): "SRCNN",
-    ("vdsr", "none"): "VDSR",
-    ("edsr", "none"): "EDSR",
-    ("edsr", "x8"): "EDSR+",
-    ("mdsr", "none"): "MDSR",
-    ("mdsr", "x8"): "MDSR+",
-    ("edsr_baseline", "none"): "EDSR baseline",
-    ("mdsr_baseline", "none"): "MDSR baseline",
-}
-"""Variant of the zoo and self-ensemble -> method."""
-
 
 def find_published(method: str, set_name: str, scale: int) -> Published | None:
     """The figure of a method on a set at a scale, from the first source that has one.
@@ -320,26 +299,3 @@ def find_published(method: str, set_name: str, scale: int) -> Published | None:
         32.62 / 0.8984
     """
     return next((row for row in PUBLISHED if (row.method, row.set, row.scale) == (method, set_name, scale)), None)
-
-
-def method_of(model: SRModel, tta: str = "none") -> str | None:
-    """The published method a zoo model is built like; None if there is none, or it has other arguments than its name.
-
-    `channels` and `scales` may be others.
-
-    Examples:
-        >>> import srzoo
-        >>> method_of(srzoo.create_model("bicubic_x2"))
-        'Bicubic'
-        >>> method_of(srzoo.create_model("edsr_baseline_x2", res_scale=0.1)) is None
-        True
-    """
-    if model.name not in catalog().owner:  # built by hand
-        return None
-    arch = catalog().families[catalog().owner[model.name][0]]
-    named = {key: parameter.default for key, parameter in inspect.signature(arch.model).parameters.items()}
-    named |= arch.model_names()[model.name]
-    if any(model.arguments.get(key) != value for key, value in named.items() if key not in ("channels", "scales")):
-        return None
-    variant, _, scale = model.name.rpartition("_x")
-    return _COLUMN.get((variant if scale.isdigit() else model.name, tta))

@@ -1,5 +1,6 @@
 """The systems of the paper's main table: what they are called, which models they are, which of those can be had."""
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from srzoo.benchmark.published import Published, find_published
+from srzoo.architecture import SRModel
+from srzoo.benchmark.published import PUBLISHED, Published, find_published
+from srzoo.catalog import catalog
 from srzoo.hub import place
-from srzoo.registry import create_model, list_models, model_info, open_model
+from srzoo.registry import count_trained, create_model, list_models, model_info, open_model
 from srzoo.upscaling.upscaler import Tta
 
 SETS = ("Set5", "Set14", "B100", "Urban100", "DIV2K")
@@ -100,6 +103,29 @@ def variant_of(name: str) -> str:
     return variant if scale.isdigit() else name
 
 
+def method_of(model: SRModel, tta: str = "none") -> str | None:
+    """The published method a zoo model is built like; None if there is none, or it has other arguments than its name.
+
+    `channels` and `scales` may be others.
+
+    Examples:
+        >>> import srzoo
+        >>> method_of(srzoo.create_model("bicubic_x2"))
+        'Bicubic'
+        >>> method_of(srzoo.create_model("edsr_baseline_x2", res_scale=0.1)) is None
+        True
+    """
+    if model.name not in catalog().owner:  # built by hand
+        return None
+    arch = catalog().families[catalog().owner[model.name][0]]
+    named = {key: parameter.default for key, parameter in inspect.signature(arch.model).parameters.items()}
+    named |= arch.model_names()[model.name]
+    if any(model.arguments.get(key) != value for key, value in named.items() if key not in ("channels", "scales")):
+        return None
+    methods = [s.methods[0] for s in SYSTEMS if (s.variant, s.tta) == (variant_of(model.name), tta)]
+    return next((method for method in methods if any(row.method == method for row in PUBLISHED)), None)
+
+
 def why_missing(name: str, *, fetch: bool = False) -> str:
     """Why a model cannot be run with its first weights; empty if it can. The network is left alone unless `fetch`."""
     rows = model_info(name).weights
@@ -119,7 +145,7 @@ class Cost:
     variant: str
     scale: int
     parameters: int
-    """Trained numbers, whether they are parameters or, as in A+, buffers."""
+    """Trained numbers; see `srzoo.registry.count_trained`."""
     gigamacs: float | None
     """Multiply-accumulates in units of 1e9 for an SR image of 1280 x 720; None if they cannot be counted."""
 
@@ -145,13 +171,14 @@ def cost_of(variant: str, scale: int) -> Cost | None:
         return None
     with torch.device("meta"):
         model = create_model(name).eval()
-    trained = [p for p in model.parameters() if p.requires_grad] or list(model.state_dict().values())
     lr = torch.empty(1, model.channels, round(SR_SIZE[1] / scale), round(SR_SIZE[0] / scale), device="meta")
     counter = FlopCounterMode(display=False)
     try:
         with counter, torch.inference_mode():
             model(lr, scale)
         gigamacs = round(counter.get_total_flops() / 2e9, 1)
-    except (RuntimeError, NotImplementedError, ValueError, TypeError):  # what depends on the pixels has no shape alone
-        gigamacs = None
-    return Cost(variant=variant, scale=scale, parameters=sum(one.numel() for one in trained), gigamacs=gigamacs)
+    except RuntimeError as error:
+        if "meta" not in str(error).lower():
+            raise
+        gigamacs = None  # what depends on the pixels cannot be counted without them
+    return Cost(variant=variant, scale=scale, parameters=count_trained(model), gigamacs=gigamacs)

@@ -63,18 +63,25 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--data", metavar="DIR", help="folder that the sets are in (default: SRZOO_DATA)")
     parser.add_argument("--lr", metavar="DIR", help="folder of LR images (default: made from HR by MATLAB's bicubic)")
-    parser.add_argument("--fetch", action="store_true", help="fetch a set from the Hugging Face Hub if it is not found")
+    parser.add_argument(
+        "--fetch", action="store_true", help="get sets, and with --paper weights, that are not at hand from the Hub"
+    )
     parser.add_argument("--scale", "--scales", metavar="2,3", help="only these scales (default: all that a model has)")
-    parser.add_argument("--tta", choices=("none", "flips", "x8"), default="none", help="self-ensemble; x8 is EDSR+")
+    parser.add_argument(
+        "--tta", choices=("none", "flips", "x8"), default="none", help="x8: self-ensemble, EDSR+ (default: none)"
+    )
     parser.add_argument(
         "--protocol", choices=PROTOCOL_NAMES, default="paper", help="paper: each set's own (Y; DIV2K: RGB)"
     )
     parser.add_argument(
         "--path", choices=("rgb", "luma"), default="rgb", help="luma: LR of the luma, not rounded, as before EDSR"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, xpu")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps, xpu (default: auto)")
     parser.add_argument(
-        "--tile", type=int, default=DEFAULT_TILE, help="largest tile side in LR pixels; the scores do not depend on it"
+        "--tile",
+        type=int,
+        default=DEFAULT_TILE,
+        help=f"largest tile side in LR pixels; the scores do not depend on it (default: {DEFAULT_TILE})",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each set")
     parser.add_argument("--per-image", action="store_true", help="print a row an image as well")

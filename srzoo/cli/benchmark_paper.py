@@ -15,6 +15,7 @@ from srzoo.benchmark.main_table import MainTable
 from srzoo.benchmark.runs import forget
 from srzoo.cli.benchmark_progress import checking, progress_bar, say, show, write_text
 from srzoo.distributed import World, joined_world
+from srzoo.upscaling.tiling import DEFAULT_TILE
 
 KINDS = (".md", ".html", ".json")
 IF_LOST = "start the same command again, finished images are kept"
@@ -23,13 +24,19 @@ ALONE = (
          ("--per-image", "per_image", False), ("--save-images", "save_images", None), ("--check", "check", False),
          ("--tolerance", "tolerance", None))  # fmt: skip
 """Options that do not go with --paper: option, name, default."""
+WITHOUT_FROM = (
+    ("--data", "data", None), ("--sets", "sets", None), ("--scale", "scale", None), ("--systems", "systems", None),
+    ("--limit", "limit", None), ("--device", "device", "auto"), ("--tile", "tile", DEFAULT_TILE),
+    ("--fetch", "fetch", False), ("--fresh", "fresh", False), ("a MODEL", "models", []),
+)  # fmt: skip
+"""What does not go with --from."""
 FOR_PAPER = (("--systems", "systems"), ("--output", "output"), ("--check-order", "check_order"), ("--from", "measured"))
 """Options that go with it only."""
 
 
 def add_paper_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the paper's table."""
-    group = parser.add_argument_group("the paper's main table")
+    group = parser.add_argument_group("the paper's main table", "These need --paper.")
     group.add_argument(
         "--paper",
         action="store_true",
@@ -40,7 +47,12 @@ def add_paper_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-o", "--output", action="append", metavar="FILE", help="write the page: .md, .html or .json; may be repeated"
     )
-    group.add_argument("--check-order", action="store_true", help="exit code 1 if the systems are not in order")
+    group.add_argument(
+        "--check-order",
+        action="store_true",
+        help="exit code 1 if the systems are not in order, or one that the order needs has no score and was not left "
+        "out by --systems",
+    )
     group.add_argument(
         "--from", dest="measured", metavar="FILE", help="write the page anew from the .json of a run; measures nothing"
     )
@@ -127,8 +139,9 @@ def _outputs(args: argparse.Namespace) -> list[tuple[str, Path]]:
                 f"{option} does not go with --paper, which has its own protocol and runs with and without self-ensemble"
             )
             raise ValueError(told)
-    if args.measured is not None and (args.models or args.sets or args.scale or args.systems or args.limit):
-        raise ValueError("--from takes a table as it was measured; leave out models, sets, scales, systems and --limit")
+    for option, name, usual in WITHOUT_FROM if args.measured is not None else ():
+        if getattr(args, name) != usual:
+            raise ValueError(f"--from takes a table as it was measured; leave out {option}, which it does not use")
     if args.html == "-":
         raise ValueError("--html writes a file; give its path, such as result.html")
     named = [("--output", Path(one).suffix.lower(), one) for one in args.output or ()]
@@ -202,13 +215,13 @@ def _finish(table: MainTable, outputs: list[tuple[str, Path]], args: argparse.Na
         show(told.rstrip())
     elif not (args.quiet and outputs):
         show(main_markdown(table).rstrip())
-    for one in table.order.violated:
-        say(str(one))
     order = table.order
-    if order.violated:
-        say(f"the order of the systems is violated: {len(order.violated)} of {len(order.relations)} relations")
-    elif args.check_order and not order.passed:
-        say("the order of the systems cannot be checked: no two of them have scores on one set")
+    for one in order.violated:
+        say(str(one))
+    if order.violated or args.check_order:
+        say(f"the order of the systems: {order.describe()}")
+    if args.check_order and table.unchecked:
+        say(f"--check-order fails: no score of {', '.join(table.unchecked)}; --systems leaves them out")
     for cell in table.cells:
         for image in cell.nonfinite:
             say(f"{cell.system} on {cell.set} {image} x{cell.scale}: values of the output are NaN or infinite")
@@ -216,4 +229,5 @@ def _finish(table: MainTable, outputs: list[tuple[str, Path]], args: argparse.Na
 
 
 def _code(table: MainTable, args: argparse.Namespace) -> int:
-    return 1 if any(cell.nonfinite for cell in table.cells) or (args.check_order and not table.order.passed) else 0
+    out_of_order = args.check_order and (not table.order.passed or table.unchecked)
+    return 1 if any(cell.nonfinite for cell in table.cells) or out_of_order else 0

@@ -9,6 +9,7 @@ from srzoo.hub import place
 from srzoo.registry import broken_plugins, list_models, model_info
 
 PLACES = {"package": "", "cache": " (from the Hub)", "hub": " (on the Hub)"}
+FOOT = "-: no weights yet, train them. With --tta x8 a model is its + (EDSR+, MDSR+)."
 
 
 def add(commands: Any) -> None:
@@ -72,8 +73,10 @@ def run(args: argparse.Namespace) -> int:
             ", ".join(f"x{scale}" for scale in entry["scales"]),
             f"{entry['parameters']:,}",
             ", ".join(w["tag"] + PLACES[w["place"]] for w in weights)
-            or ("none needed" if not entry["parameters"] else "-"),
+            or ("-" if entry["parameters"] else "none needed"),
             " / ".join(f"{score:.2f}" for score in scores),
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(FOOT, soft_wrap=True)
     return 0

@@ -32,6 +32,7 @@ def test_all_relations_are_checked_and_hold() -> None:
     ]  # fmt: skip
     assert check.passed
     assert not check.violated
+    assert check.describe() == "6 of 6 relations could be checked, all hold"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,16 @@ def test_neighbours_of_a_missing_system_may_not_tie() -> None:
     [one] = check_order({PLACE: {"A+": 36.5, "VDSR": 36.5}}).violated
     assert one.relation == "<"
     assert not check_order({PLACE: {"A+": 36.5, "SRCNN": 36.5}}).violated
+
+
+def test_what_could_not_be_checked_is_counted() -> None:
+    scores = {("Set5", scale): {"Bicubic": 30.0, "EDSR-baseline": 31.0, "MDSR-baseline": 31.0} for scale in (2, 3, 4)}
+    told = "6 of 18 relations could be checked, all hold; without A+, SRCNN, VDSR, EDSR-baseline+"
+    assert check_order(scores).describe() == told
+    scores["Set5", 4] = {"Bicubic": 32.0, "EDSR-baseline": 31.0}
+    told = "5 of 18 relations could be checked, 1 is violated; without A+, SRCNN, VDSR, EDSR-baseline+, MDSR-baseline"
+    assert check_order(scores).describe() == told
+    assert check_order({PLACE: {}}).describe().startswith("none of 6 relations could be checked; without Bicubic, A+")
 
 
 def test_each_set_and_scale_is_checked_by_itself() -> None:

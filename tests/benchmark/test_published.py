@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-import srzoo
 from srzoo.benchmark.published import (
     EDSR_PAPER,
     EDSR_PAPER_DIV2K,
@@ -16,7 +15,6 @@ from srzoo.benchmark.published import (
     TORCHSR,
     VDSR_PAPER,
     find_published,
-    method_of,
 )
 from srzoo.data.benchmarks import BENCHMARKS
 
@@ -129,36 +127,3 @@ def test_the_paper_quotes_the_methods_own_figures_where_they_are_the_same() -> N
     }
     assert len(own) == 12
     assert own == quoted
-
-
-@pytest.mark.parametrize(
-    ("name", "tta", "method"),
-    [
-        ("bicubic_x3", "none", "Bicubic"),
-        ("edsr_x4", "none", "EDSR"),
-        ("edsr_x4", "x8", "EDSR+"),
-        ("edsr_x4", "flips", None),
-        ("mdsr", "x8", "MDSR+"),
-        ("mdsr", "none", "MDSR"),
-        ("mdsr_baseline", "none", "MDSR baseline"),
-        ("edsr_baseline_x2", "none", "EDSR baseline"),
-        ("edsr_baseline_x2", "x8", None),
-        ("vdsr", "none", "VDSR"),
-        ("srcnn_x2", "none", "SRCNN"),
-    ],
-)
-def test_models_of_the_zoo_have_their_column(name: str, tta: str, method: str | None) -> None:
-    import torch
-
-    with torch.device("cpu" if name == "vdsr" else "meta"):  # its initialisation takes seconds on meta
-        assert method_of(srzoo.create_model(name), tta) == method
-
-
-def test_a_model_of_other_arguments_has_no_column() -> None:
-    assert method_of(srzoo.create_model("mdsr_baseline", num_blocks=1)) is None
-    assert method_of(srzoo.create_model("edsr_baseline_x2", res_scale=0.1)) is None  # which the name does not set
-    assert method_of(srzoo.create_model("mdsr_baseline", scales=(2,))) == "MDSR baseline"
-    assert method_of(srzoo.create_model("bicubic_x2", channels=1)) == "Bicubic"
-    nameless = srzoo.create_model("bicubic_x2")
-    nameless.name = ""
-    assert method_of(nameless) is None

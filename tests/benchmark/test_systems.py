@@ -3,13 +3,16 @@
 import dataclasses
 
 import pytest
+import torch
 
+import srzoo
 from srzoo.benchmark import systems
 from srzoo.benchmark.systems import (
     NO_WEIGHTS,
     SYSTEMS,
     Cost,
     cost_of,
+    method_of,
     pick_systems,
     registered_name,
     variant_of,
@@ -96,3 +99,60 @@ def test_size_and_work() -> None:
     assert cost.parameters == 57281
     assert cost.gigamacs == pytest.approx(52.7, abs=0.2)  # 57,184 weights on 0.92 megapixels
     assert Cost.from_json(cost.to_json()) == cost
+
+
+def test_a_broken_model_is_told_and_not_left_without_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pixels(torch.nn.Module):
+        def forward(self, lr: torch.Tensor) -> torch.Tensor:
+            return lr * lr.sum().item()
+
+    class Broken(torch.nn.Module):
+        def forward(self, lr: torch.Tensor) -> torch.Tensor:
+            return lr @ torch.empty(7, 7, device=lr.device)
+
+    def with_part(part: torch.nn.Module):
+        def create_model(name: str) -> srzoo.SRModel:
+            model = srzoo.create_model(name)
+            model.register_forward_pre_hook(lambda _, args: (part(args[0]), *args[1:]))
+            return model
+
+        return create_model
+
+    monkeypatch.setattr(systems, "create_model", with_part(Pixels()))
+    cost = cost_of("srcnn", 2)
+    assert cost is not None
+    assert cost.gigamacs is None
+    monkeypatch.setattr(systems, "create_model", with_part(Broken()))
+    with pytest.raises(RuntimeError):
+        cost_of("srcnn", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "tta", "method"),
+    [
+        ("bicubic_x3", "none", "Bicubic"),
+        ("edsr_x4", "none", "EDSR"),
+        ("edsr_x4", "x8", "EDSR+"),
+        ("edsr_x4", "flips", None),
+        ("mdsr", "x8", "MDSR+"),
+        ("mdsr", "none", "MDSR"),
+        ("mdsr_baseline", "none", "MDSR baseline"),
+        ("edsr_baseline_x2", "none", "EDSR baseline"),
+        ("edsr_baseline_x2", "x8", None),
+        ("vdsr", "none", "VDSR"),
+        ("srcnn_x2", "none", "SRCNN"),
+    ],
+)
+def test_models_of_the_zoo_have_their_column(name: str, tta: str, method: str | None) -> None:
+    with torch.device("cpu" if name == "vdsr" else "meta"):  # its initialisation takes seconds on meta
+        assert method_of(srzoo.create_model(name), tta) == method
+
+
+def test_a_model_of_other_arguments_has_no_column() -> None:
+    assert method_of(srzoo.create_model("mdsr_baseline", num_blocks=1)) is None
+    assert method_of(srzoo.create_model("edsr_baseline_x2", res_scale=0.1)) is None  # which the name does not set
+    assert method_of(srzoo.create_model("mdsr_baseline", scales=(2,))) == "MDSR baseline"
+    assert method_of(srzoo.create_model("bicubic_x2", channels=1)) == "Bicubic"
+    nameless = srzoo.create_model("bicubic_x2")
+    nameless.name = ""
+    assert method_of(nameless) is None

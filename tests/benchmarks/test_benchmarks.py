@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 import srzoo
-from srzoo.blocks import ResBlock
 from srzoo.data import PatchSource
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -132,36 +131,3 @@ def test_a_wrong_option_is_named(name: str, option: str, told: str, capsys: pyte
         load_benchmark(name).main([option])
     assert exit_.value.code == 2
     assert told in capsys.readouterr().err
-
-
-def test_what_a_step_holds_is_counted_tensor_by_tensor() -> None:
-    module = load_benchmark("memory_of_batch_norm")
-    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
-    x = torch.rand(2, 3, 5, 5)
-    held = 4 * 2 * 25 * (3 + 4)  # the inputs of both convolutions; the second's is also what the ReLU keeps
-    assert module.saved_bytes(network, x, 1) == held
-    network[0] = nn.Sequential(network[0], nn.BatchNorm2d(4))
-    more = module.saved_bytes(network, x, 1) - held
-    assert 4 * 2 * 25 * 4 <= more <= 4 * 2 * 25 * 4 + 4 * 4 * 4  # its input, and means and deviations
-
-
-def test_batch_norm_goes_after_both_convolutions_of_each_block() -> None:
-    module = load_benchmark("memory_of_batch_norm")
-    model = module.add_batch_norm(srzoo.create_model("edsr_baseline_x2", width=8, num_blocks=3))
-    blocks = [block for block in model.modules() if isinstance(block, ResBlock)]
-    assert len([part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]) == 2 * len(blocks) == 6
-    assert model(torch.rand(1, 3, 6, 6)).shape == (1, 3, 12, 12)
-
-
-def test_memory_of_batch_norm_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    module = load_benchmark("memory_of_batch_norm")
-    options = ["--batch-size=2", "--patch-size=12", "--overrides=width=16,num_blocks=4"]
-    found = run(module, capsys, *options)
-    with_, without = found["with batch norm"], found["without"]
-    assert found["less"]["saved"] == pytest.approx(1 - without["saved"] / with_["saved"])
-    block = 4 * 2 * 16 * 12 * 12  # bytes of a block's features
-    assert with_["saved"] - without["saved"] == pytest.approx(4 * 2 * block / 2**20, rel=0.02)
-    parameters = sum(p.numel() for p in srzoo.create_model("edsr_baseline_x4", width=16, num_blocks=4).parameters())
-    assert without["fixed"] == pytest.approx(16 * parameters / 2**20)
-    assert module.main([*TOY[:1], *options]) == 0
-    assert "% less" in capsys.readouterr().out

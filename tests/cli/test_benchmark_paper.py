@@ -56,7 +56,8 @@ def test_the_page_is_printed_and_written_in_every_form(
     assert len(json.loads((tmp_path / "page.json").read_text())["cells"]) == 3
     assert "srzoo: Bicubic, EDSR-baseline, EDSR-baseline+ on tiny at x2; 3 images; cpu" in said.err
     assert "srzoo: no weights: EDSR x2" in said.err
-    assert "srzoo: the order of the systems is violated: " in said.err
+    assert "srzoo: the order of the systems: 2 of 6 relations could be checked, " in said.err
+    assert " violated; without A+, SRCNN, VDSR, MDSR-baseline" in said.err
     assert not list(tmp_path.glob("cache/benchmark/*"))
 
     assert call("--from", tmp_path / "page.json", "-o", tmp_path / "again.md", "--quiet") == 0
@@ -70,7 +71,25 @@ def test_the_page_is_printed_and_written_in_every_form(
 def test_an_order_that_holds_passes_the_check(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--sets", images, "--scale", "2", "--device", "cpu", "--quiet", "--check-order"]
     assert call(*options, "--systems", "Bicubic") == 1
-    assert "cannot be checked: no two of them have scores" in capsys.readouterr().err
+    assert "none of 6 relations could be checked; without A+" in capsys.readouterr().err
+
+
+def test_the_check_fails_where_a_system_that_was_asked_for_has_no_score(
+    weights: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--sets", images, "--scale", "2", "--device", "cpu", "--quiet", "--systems", "Bicubic,EDSR-baseline"]
+    assert call(weights, *options, "-o", tmp_path / "page.json") == 0
+    values = json.loads((tmp_path / "page.json").read_text())
+    for cell in values["cells"]:
+        cell["psnr"] = {"Bicubic": 30.0, "EDSR-baseline": 31.0}[cell["system"]]
+    (tmp_path / "page.json").write_text(json.dumps(values))
+    assert call("--from", tmp_path / "page.json", "--check-order", "--quiet") == 0
+    assert "1 of 6 relations could be checked, all hold; without A+" in capsys.readouterr().err
+    for one in values["missing"]:
+        one["why"] = "no weights" if one["system"] in ("VDSR", "EDSR") else one["why"]
+    (tmp_path / "page.json").write_text(json.dumps(values))
+    assert call("--from", tmp_path / "page.json", "--check-order", "--quiet") == 1
+    assert "--check-order fails: no score of VDSR; --systems leaves them out" in capsys.readouterr().err
 
 
 def test_nan_fails(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +119,14 @@ def test_nan_fails(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--data", "TMP"], "none of the paper's sets is at hand; Set5 was not found in TMP"),
         (["--from", "TMP/none.json"], "none.json"),
         (["--from", "TMP/bad.json"], "--from: TMP/bad.json cannot be read"),
-        (["--from", "TMP/bad.json", "--scale", "2"], "--from takes a table as it was measured"),
+        (["--from", "TMP/bad.json", "--scale", "2"], "--from takes a table as it was measured; leave out --scale"),
+        (["--from", "TMP/bad.json", "--limit", "0"], "leave out --limit"),
+        (["--from", "TMP/bad.json", "--data", "TMP"], "leave out --data"),
+        (["--from", "TMP/bad.json", "--fetch"], "leave out --fetch"),
+        (["--from", "TMP/bad.json", "--fresh"], "leave out --fresh"),
+        (["--from", "TMP/bad.json", "--device", "cpu"], "leave out --device"),
+        (["--from", "TMP/bad.json", "--tile", "64"], "leave out --tile"),
+        (["vdsr", "--from", "TMP/bad.json"], "leave out a MODEL"),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -177,6 +177,75 @@ def test_what_is_finished_does_not_run_again(run, scripts, photos, monkeypatch) 
         scripts["loss"].main([*arguments("loss", photos, out), "--no-plot", "--steps", "5"])
 
 
+def test_other_images_and_other_weights_are_measured_anew(run, scripts, photos, tmp_path, monkeypatch) -> None:
+    import shutil
+    from dataclasses import replace
+
+    study = scripts["study"]
+    folders = [tmp_path / "a" / "Waves", tmp_path / "b" / "Waves"]
+    for folder in folders:
+        shutil.copytree(photos, folder)
+    first, copied = (study.Study("loss", {"steps": 1}, folder, [folder]).folder for folder in folders)
+    assert first == copied
+    shutil.copy(folders[1] / "photo0.png", folders[1] / "photo1.png")
+    for data, validation in ((folders[1], [folders[0]]), (folders[0], [folders[1]])):
+        assert study.Study("loss", {"steps": 1}, data, validation).folder != first
+
+    script = scripts["self_ensemble"]
+    [old] = run["self_ensemble"]["runs"]
+    info = srzoo.model_info("edsr_baseline_x2")
+    replaced = replace(info, weights=(replace(info.weights[0], sha256="0" * 64),))
+    monkeypatch.setattr(script.srzoo, "model_info", lambda name: replaced)
+    monkeypatch.setattr(script, "score", lambda model, pair: dict.fromkeys(script.GROUPS, 12.5))
+    script.main([*arguments("self_ensemble", photos, tmp_path / "out"), "--no-plot"])
+    [new] = json.loads((tmp_path / "out/self_ensemble.json").read_text())["runs"]
+    assert old["model"] == new["model"] == f"edsr_baseline_x2.{info.weights[0].tag}"
+    assert new["psnr"]["8"] == 12.5 != old["psnr"]["8"]
+
+
+@pytest.fixture
+def lost(scripts, photos, tmp_path, monkeypatch):
+    """Trains a network of infinite weights, with sets to score or without."""
+    monkeypatch.setenv("SRZOO_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("srzoo.train.loss_watch.MOST_DROPPED", 3)
+
+    def make() -> srzoo.SRModel:
+        model = srzoo.create_model("edsr_x2", width=4, num_blocks=1)
+        with torch.no_grad():
+            next(model.parameters()).fill_(float("inf"))
+        return model
+
+    def train(validation: list[Path]) -> dict[str, Any]:
+        settings = {"steps": 9, "batch_size": 1, "patch_size": 12, "lr": 1e-4}
+        study = scripts["study"].Study("residual_scaling", settings, photos, validation, "cpu")
+        log = scripts["residual_scaling"].WithGradients
+        return study.train("1", make, 0, log=log, clip_norm=None, ema_decay=None, log_every=1, validate_every=9)
+
+    return train
+
+
+def test_a_run_that_diverges_for_good_is_a_result(lost, scripts) -> None:
+    one = lost([])
+    assert one["diverged"]
+    assert one["steps"] == 3
+    assert scripts["residual_scaling"].facts(one)["dropped"] == 2  # the third ends the run before it is logged
+    assert scripts["residual_scaling"].diverged(one)
+    assert scripts["residual_scaling"].diverged({"diverged": True, "losses": []})
+
+
+def test_a_run_that_is_to_be_scored_must_not_diverge(lost, photos) -> None:
+    with pytest.raises(ValueError, match="3 updates were dropped"):
+        lost([photos])
+
+
+def test_a_jump_is_a_gradient_far_above_those_before_or_none(scripts) -> None:
+    for last, jumps in ((0.0, 0), (1.9, 0), (2.1, 1), (None, 1)):
+        rows = [{"step": i + 1, "loss": 1.0, "gradient": 1.0} for i in range(10)]
+        rows.append({"step": 11, "loss": 1.0, "gradient": last})
+        assert scripts["residual_scaling"].facts({"losses": rows})["jumps"] == jumps
+
+
 def test_a_killed_run_goes_on_where_it_was(scripts, photos, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SRZOO_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("SRZOO_CACHE", str(tmp_path / "cache"))
@@ -318,6 +387,7 @@ def test_the_page_is_made_of_the_figures(run, scripts, assets) -> None:
         script, found = scripts[name], run[name]
         assert f"## {script.TITLE}" in text
         assert script.PAPER in text
+        assert f"The rule: {script.RULE}." in text
         assert script.verdict(found).reason in text
         assert f"](../assets/paper/{name}.png)" in text
         for row in script.rows(found):
