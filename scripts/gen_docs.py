@@ -48,12 +48,13 @@ def scales_text(scales: Iterable[int]) -> str:
     return ", ".join(f"x{scale}" for scale in scales)
 
 
-def millions(counts: Sequence[int]) -> str:
-    """Parameter counts as a range: '1.37 to 1.67 M'."""
-    low, high = (f"{count / 1e6:.2f}" for count in (min(counts), max(counts)))
+def sizes(counts: Sequence[int]) -> str:
+    """Parameter counts as a range: '1.37 to 1.67 M', '57.3 k'."""
     if max(counts) == 0:
         return "0"
-    return f"{low} M" if low == high else f"{low} to {high} M"
+    unit, size, digits = ("k", 1e3, 1) if max(counts) < 1e5 else ("M", 1e6, 2)
+    low, high = (f"{count / size:.{digits}f}" for count in (min(counts), max(counts)))
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
 
 
 def scores(row: Weights, scale: int) -> dict[str, float]:
@@ -93,7 +94,7 @@ def variants_table(archs: Iterable[Architecture]) -> str:
                 (
                     f"`{variant}{ending}`",
                     scales_text(arch.scales),
-                    millions([facts_of(name).parameters for name in names]),
+                    sizes([facts_of(name).parameters for name in names]),
                     arch.title,
                 )
             )

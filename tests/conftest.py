@@ -10,10 +10,13 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+settings.register_profile("srzoo", deadline=None)  # a busy machine is no fault
+settings.load_profile("srzoo")
 
 
 @pytest.fixture(autouse=True)

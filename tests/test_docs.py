@@ -198,7 +198,7 @@ def test_commands_parse_and_name_models_there_are(page: str) -> None:
             continue
         args = build_parser().parse_args(words)
         model = getattr(args, "model", None)
-        if model is not None and "/" not in model:
+        if model is not None and "/" not in model and not model.startswith("pixattn"):  # of examples/plugin
             assert srzoo.list_models(model.partition(".")[0]), command
 
 

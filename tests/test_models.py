@@ -6,7 +6,7 @@ import pytest
 
 from srzoo.architecture import Architecture
 from srzoo.registry import architectures
-from srzoo.testing import MODEL_CHECKS, check_compile, check_record
+from srzoo.testing import MODEL_CHECKS, check_compile, check_fit, check_record
 
 FAMILIES = list(architectures().values())
 NAMES = [(arch, name) for arch in FAMILIES for name in arch.model_names()]
@@ -49,11 +49,23 @@ def test_the_record_is_complete(arch: Architecture) -> None:
 @each_name
 @pytest.mark.parametrize(
     "check",
-    [check for check in MODEL_CHECKS if check is not check_compile],
+    [check for check in MODEL_CHECKS if check not in (check_compile, check_fit)],
     ids=lambda check: check.__name__.removeprefix("check_"),
 )
 def test_the_model_keeps_the_contract(check, arch: Architecture, name: str) -> None:
     check(arch, name)
+
+
+@pytest.mark.parametrize(
+    ("arch", "name"),
+    [(arch, name) for arch, name in NAMES if arch.fit is not None],
+    ids=[name for arch, name in NAMES if arch.fit is not None],
+)
+def test_the_fit_keeps_the_contract(arch: Architecture, name: str) -> None:
+    try:
+        check_fit(arch, name)
+    except ImportError as error:  # of an extra
+        pytest.skip(str(error))
 
 
 @each_name

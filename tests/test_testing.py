@@ -1,6 +1,7 @@
 """Each broken model breaks one promise, and the contract says which."""
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srzoo.architecture import Architecture, SRModel, Weights
-from srzoo.testing import ContractError, check_architecture
+from srzoo.architecture import Architecture, Draw, Fit, Fitted, Report, SRModel, Weights
+from srzoo.testing import ContractError, check_architecture, check_fit
 
 __doc__ += "\nPaper: none, a test."
 
@@ -279,3 +280,67 @@ def test_trouble_inside_a_model_is_told_with_its_name() -> None:
 
     with pytest.raises(ContractError, match="sound_x2: check_scales: KeyError: 'lost'"):
         check_architecture(record(Raises))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """Settings of the fits below."""
+
+    rounds: int = 10**9
+
+
+def fit_head(model: SRModel, draw: Draw, settings: FitSettings, report: Report) -> Fitted:
+    """Twice as wide as the model that was given; its biases are means of what was drawn."""
+    assert settings.rounds == 2
+    width = 2 * model.head.weight.shape[0]
+    wide = Sound(scale=model.scales[0], width=width)
+    means = torch.stack([draw(4, 6)[1].mean() for _ in range(settings.rounds)])
+    tensors = {key: value.zero_() + means.mean() for key, value in wide.state_dict().items()}
+    return Fitted(arguments={"width": width}, tensors=tensors, told={"means": means.tolist()})
+
+
+def fit_other_tensors(model: SRModel, draw: Draw, settings: FitSettings, report: Report) -> Fitted:
+    fitted = fit_head(model, draw, settings, report)
+    return Fitted(arguments={}, tensors=fitted.tensors)
+
+
+def fit_in_place(model: SRModel, draw: Draw, settings: FitSettings, report: Report) -> Fitted:
+    model.state_dict()["head.bias"].add_(1)
+    return fit_head(model, draw, settings, report)
+
+
+def fit_by_chance(model: SRModel, draw: Draw, settings: FitSettings, report: Report) -> Fitted:
+    fitted = fit_head(model, draw, settings, report)
+    return Fitted(arguments=fitted.arguments, tensors={k: v + torch.rand(()) for k, v in fitted.tensors.items()})
+
+
+def fit_tells_tensors(model: SRModel, draw: Draw, settings: FitSettings, report: Report) -> Fitted:
+    fitted = fit_head(model, draw, settings, report)
+    return Fitted(arguments=fitted.arguments, tensors=fitted.tensors, told={"means": torch.zeros(2)})
+
+
+def fit_to_nothing(model: SRModel, draw: Draw, settings: FitSettings, report: Report) -> Fitted:
+    fitted = fit_head(model, draw, settings, report)
+    return Fitted(arguments=fitted.arguments, tensors={key: value / 0 for key, value in fitted.tensors.items()})
+
+
+def test_a_sound_fit_passes() -> None:
+    fit = Fit(run=fit_head, settings=FitSettings, toy={"rounds": 2})
+    check_fit(record(Sound, scales=(2, 3), fit=fit), "sound_x3")
+    check_architecture(record(Sound, fit=fit))
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        (fit_other_tensors, "sound_x2: check_fit: ValueError: what the fit gives does not fit Sound"),
+        (fit_in_place, "the fit changes the model"),
+        (fit_by_chance, "two fits with the same draws and settings differ"),
+        (fit_tells_tensors, "told of what the fit gives are no plain JSON values"),
+        (fit_to_nothing, "not finite"),
+    ],
+)
+def test_a_broken_fit_is_caught(run, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("srzoo.testing.MODEL_CHECKS", (check_fit,))
+    with pytest.raises(ContractError, match=told):
+        check_architecture(record(Sound, fit=Fit(run=run, settings=FitSettings, toy={"rounds": 2})))

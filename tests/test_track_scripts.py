@@ -12,7 +12,7 @@ from PIL import Image
 import srzoo
 from srzoo.benchmark import mean_psnr, mean_ssim
 from srzoo.data import pairs_from_hr
-from srzoo.data.degraded import degrade_pairs
+from srzoo.data.degraded_pairs import degrade_pairs
 from srzoo.data.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -52,8 +52,7 @@ def arguments(place: Path, name: str) -> list[str]:
     return [
         *folders,
         f"--photo={place / 'photo.png'}",
-        "--assets",
-        str(place / "assets"),
+        f"--assets={place / 'assets'}",
         f"--page={place / 'page.md'}",
     ]
 
@@ -113,6 +112,17 @@ def test_with_weights_the_table_has_their_scores(scripts, place: Path, capsys) -
     assert picture.stat().st_size < 300_000
     with Image.open(picture) as image:
         assert image.width == 5 * (2 * 112 + 6) - 6
+
+
+def test_weights_of_another_model_are_refused(scripts, place: Path) -> None:
+    script, page = scripts["unknown_track"], arguments(place, "unknown_track")
+    srzoo.save_model(srzoo.create_model("srresnet_x4", width=4, num_blocks=1), place / "other.safetensors")
+    for files, told in ((["other"], "is of srresnet_x4; give weights of edsr_baseline_x4"), (["a", "b"], "two files")):
+        for name in set(files) - {"other"}:
+            own_weights(place / f"{name}.safetensors", 4)
+        with pytest.raises(ValueError, match=told):
+            script.main([*page, "--weights", *(str(place / f"{name}.safetensors") for name in files)])
+    assert "old" in (place / "page.md").read_text()
 
 
 def test_a_page_without_the_marks_is_refused(scripts, place: Path) -> None:

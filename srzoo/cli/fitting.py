@@ -9,14 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from srzoo.architecture import Fit, Report
-from srzoo.cli.training_options import (
-    DEGRADATIONS,
-    add_options,
-    parse_overrides,
-    read_folders,
-    read_validation,
-    run_folder,
-)
+from srzoo.cli.training_inputs import read_degradation, read_folders, read_validation, run_folder
+from srzoo.cli.training_options import add_options, parse_overrides
 from srzoo.train.finetune import prepare
 from srzoo.train.fitting import FitResult, check_arguments, check_new, fit_model, read_settings
 
@@ -34,16 +28,14 @@ def check_options(args: argparse.Namespace) -> None:
     Raises:
         ValueError: If there is one.
     """
-    parser = argparse.ArgumentParser()
-    add_options(parser)
-    named = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
+    options = add_options(argparse.ArgumentParser())
     wrong = [
-        option
-        for name, option in named.items()
-        if name not in OPTIONS and getattr(args, name, None) != parser.get_default(name) and hasattr(args, name)
+        option.option_strings[0]
+        for name, option in options.items()
+        if name not in OPTIONS and getattr(args, name, option.default) != option.default
     ]
     if wrong:
-        allowed = ", ".join(named[name] for name in OPTIONS if name in named)
+        allowed = ", ".join(options[name].option_strings[0] for name in OPTIONS)
         raise ValueError(
             f"{args.model} is fitted, not trained by gradients, so {wrong[0]} means nothing; it takes {allowed}"
         )
@@ -66,7 +58,7 @@ def run_fit(args: argparse.Namespace, fit: Fit) -> int:
         source, sets = prepare(
             model, folders,
             validation=read_validation(args.validation),
-            degradation=DEGRADATIONS[args.degradation](),
+            degradation=read_degradation(args),
             report=report,
         )  # fmt: skip
         result = fit_model(model, source, sets, folder, settings, report=report)

@@ -13,17 +13,15 @@ import torch
 from srzoo.architecture import SRModel
 from srzoo.cli.fitting import run_fit
 from srzoo.cli.sigterm import sigterm_exits
-from srzoo.cli.training_options import (
-    DEGRADATIONS,
-    add_options,
-    read_config,
+from srzoo.cli.training_inputs import (
+    read_degradation,
     read_folders,
-    read_loss,
     read_model,
-    read_optimizer,
+    read_teacher,
     read_validation,
     run_folder,
 )
+from srzoo.cli.training_options import add_options, read_config, read_loss, read_optimizer
 from srzoo.data import PatchSource
 from srzoo.data.cache import Report
 from srzoo.device import pick_device
@@ -46,6 +44,7 @@ from srzoo.train.checkpoint import read_config as read_run_config
 from srzoo.train.estimate import Estimate, estimate_run
 from srzoo.train.finetune import prepare, train_prepared
 from srzoo.train.fitting import find_fit
+from srzoo.train.recipes import check_recipe
 
 LOGGER = logging.getLogger("srzoo")
 
@@ -58,6 +57,8 @@ def add(commands: Any) -> None:
         description="Train a model on folders of images. The folder of the run gets model.safetensors, summary.md, "
         "curves.png, samples/, log.jsonl and checkpoints/ to resume from. Without --recipe or options, the settings "
         "are chosen by the number of images.",
+        epilog="aplus_x2, aplus_x3 and aplus_x4 are fitted, without steps: they take the options on images, --set, "
+        "--seed, --run, --quiet and --json, and any other is an error; see the guide to fitting in the documentation.",
     )
     add_options(parser)
     parser.set_defaults(run=run)
@@ -85,9 +86,12 @@ def _train(args: argparse.Namespace, device: str, world: World) -> int:
         raise ValueError(
             f"{args.model} holds a fitted model, which cannot be trained further; give --model {model.name}"
         )
+    if args.recipe:
+        check_recipe(RECIPES[args.recipe], model.name)
     on_gpu = pick_device(device).type == "cuda"
     read_config(args, 100, start, device, on_gpu)  # settings that cannot be are told before images are decoded
-    loss, optimizer, folders = read_loss(args), read_optimizer(args), read_folders(args)
+    loss, optimizer, folders = read_loss(args, model), read_optimizer(args), read_folders(args)
+    teacher = read_teacher(args, model)
     folder = run_folder(args, model.name)
     if find_checkpoints(folder) and not args.resume:
         raise FileExistsError(f"{folder} has a run already; give --resume to go on with it, or another --run")
@@ -96,12 +100,12 @@ def _train(args: argparse.Namespace, device: str, world: World) -> int:
         model,
         folders,
         validation=read_validation(args.validation),
-        degradation=DEGRADATIONS[args.degradation](),
+        degradation=read_degradation(args),
         report=_decoding() if world.is_main and not (args.quiet or args.json) else None,
     )
     config = read_config(args, len(source.names), start, device, on_gpu, recorded)
     if args.dry_run:
-        trainer = Trainer(model, source, config, loss=loss, optimizer=optimizer, validation=sets)
+        trainer = Trainer(model, source, config, loss=loss, optimizer=optimizer, validation=sets, teacher=teacher)
         trainer.step = recorded["step"] if recorded else 0
         estimate = estimate_run(trainer)
         if world.is_main:
@@ -116,7 +120,7 @@ def _train(args: argparse.Namespace, device: str, world: World) -> int:
     try:
         result = train_prepared(
             model, source, sets, folder, config, start=start,
-            loss=loss, optimizer=optimizer, callbacks=callbacks, resume=args.resume,
+            loss=loss, optimizer=optimizer, callbacks=callbacks, resume=args.resume, teacher=teacher,
         )  # fmt: skip
     except (KeyboardInterrupt, SystemExit) as told:
         if tells and (saved := find_checkpoints(folder)):
@@ -169,6 +173,7 @@ def _tell_plan(
         told = {
             "model": model.name,
             "start": start.told,
+            "teacher": trainer.teacher.told if trainer.teacher else None,
             "images": found.images,
             "megapixels": found.megapixels,
             "left_out": found.warnings(),
@@ -186,6 +191,7 @@ def _tell_plan(
     memory = f"{estimate.memory_mib:,.0f} MiB" if estimate.memory_mib is not None else "unknown"
     rows = {
         "model": f"{model.name}, {sum(p.numel() for p in model.parameters()):,} parameters, from {start.told}",
+        **({"teacher": trainer.teacher.told} if trainer.teacher else {}),
         "images": "; ".join(found.lines()),
         "validation": ", ".join(f"{len(pairs)} pairs of {name}" for name, pairs in sets.items()) or "none",
         "settings": f"{config.steps:,} steps of {config.batch_size} patches of {config.patch_size} LR pixels, "

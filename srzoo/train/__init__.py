@@ -43,9 +43,10 @@ from srzoo.train.schedules import Constant as Constant
 from srzoo.train.schedules import Cosine as Cosine
 from srzoo.train.schedules import Halving as Halving
 from srzoo.train.schedules import Schedule as Schedule
+from srzoo.train.schedules import Stepped as Stepped
+from srzoo.train.srresnet_from_edsr import srresnet_from_edsr as srresnet_from_edsr
 from srzoo.train.tensorboard import TensorBoard as TensorBoard
 from srzoo.train.trainer import Trainer as Trainer
-from srzoo.train.transplant import grow_srresnet as grow_srresnet
 from srzoo.train.warm_start import WarmStart as WarmStart
 from srzoo.train.warm_start import adapt_channels as adapt_channels
 from srzoo.train.warm_start import warm_start as warm_start

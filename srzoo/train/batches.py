@@ -1,6 +1,6 @@
 """Batches of patches on the device, each a pure function of the seed and the step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from srzoo.distributed import World
 from srzoo.train.config import TrainConfig
+
+Targets = Callable[[Tensor, int], Tensor]
+"""(lr, scale) -> what is to be learnt in place of the HR patches, such as `srzoo.train.teacher.Teacher`."""
 
 
 @runtime_checkable
@@ -44,7 +47,10 @@ class Patches(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """LR and HR patches of one scale in [0, 1], on the device, b c h w: one process's share."""
+    """LR and HR patches of one scale in [0, 1], on the device, b c h w: one process's share.
+
+    With a teacher, `hr` is what the teacher makes of `lr`, which is not clamped to [0, 1].
+    """
 
     lr: Tensor
     hr: Tensor
@@ -65,10 +71,13 @@ class Batches:
         config: Seed, batch and patch size.
         world: The processes that share each batch.
         device: Where the batches go.
+        targets: Makes what is to be learnt from the LR patches; None takes the HR patches.
     """
 
-    def __init__(self, data: Patches, config: TrainConfig, world: World, device: torch.device) -> None:
-        self._data, self._config, self._device = data, config, device
+    def __init__(
+        self, data: Patches, config: TrainConfig, world: World, device: torch.device, targets: Targets | None = None
+    ) -> None:
+        self._data, self._config, self._device, self._targets = data, config, device, targets
         self._part = world.share(config.batch_size)
         self._whole = world.size == 1
         if callable(to := getattr(data, "to", None)):
@@ -84,11 +93,12 @@ class Batches:
         scale = int(rng.choice(self._data.scales))
         part = {} if self._whole else {"part": self._part}
         lr, hr = self._data.sample(rng, scale=scale, batch_size=config.batch_size, patch_size=config.patch_size, **part)
-        lr, hr = (
-            x.to(self._device, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
-            for x in (lr, hr)
-        )
-        return Batch(lr, hr, scale)
+        lr = self._moved(lr)
+        return Batch(lr, self._moved(hr) if self._targets is None else self._targets(lr, scale), scale)
+
+    def _moved(self, x: Tensor) -> Tensor:
+        """Pixels on the device, in [0, 1]."""
+        return x.to(self._device, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
 
     def next(self, step: int) -> Batch:
         """As `draw`, with the batch of the step after it begun."""

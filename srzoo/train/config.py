@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from srzoo.train.describe import describe
-from srzoo.train.schedules import Constant, Cosine, Halving, Schedule
+from srzoo.train.schedules import Constant, Cosine, Halving, Schedule, Stepped
 
 HARMLESS = frozenset(
     (
@@ -136,7 +136,7 @@ class TrainConfig:
         values = dict(values)
         check_names(values, [f.name for f in fields(cls)], "TrainConfig has no setting")
         if isinstance(told := values.get("schedule"), Mapping):
-            kinds = {kind.__name__: kind for kind in (Constant, Halving, Cosine)}
+            kinds = {kind.__name__: kind for kind in (Constant, Halving, Stepped, Cosine)}
             if told.get("kind") not in kinds:
                 raise ValueError(f"schedule is {told.get('kind')!r}; known are {', '.join(kinds)}: give the object")
             kind, told = kinds[told["kind"]], {k: v for k, v in told.items() if k != "kind"}

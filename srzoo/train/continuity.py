@@ -46,6 +46,22 @@ def check_same_run(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     raise ValueError(f"the run to resume had other settings ({told}); give the same ones or start anew")
 
 
+def check_same_teacher(then: Mapping[str, str] | None, now: Mapping[str, str] | None) -> None:
+    """See that two runs have the same teacher, whatever it is called.
+
+    Args:
+        then: `content`, which is equal for equal teachers, and `told`, its name; None without a teacher.
+        now: The same of the run that is to go on.
+
+    Raises:
+        ValueError: If the teachers differ, or one of the runs has none.
+    """
+    one, other = ({} if teacher is None else teacher for teacher in (then, now))
+    if one.get("content") != other.get("content"):
+        had, has = (f"the teacher {teacher['told']}" if teacher else "no teacher" for teacher in (one, other))
+        raise ValueError(f"the run to resume had {had}, now there is {has}; give the same (--teacher) or start anew")
+
+
 def check_same_schedule(factors: list[float], done: int, schedule: Schedule, steps: int) -> None:
     """See that a schedule gives what it gave so far: a run may be made longer if that leaves its past as it was.
 

@@ -12,6 +12,8 @@ from srzoo.data import DataReport, Folders, ImageFolder, Pair, PatchSource, held
 from srzoo.data.degradations import Degradation
 from srzoo.data.licences import weights_licence
 from srzoo.device import pick_device
+from srzoo.hub import HUB
+from srzoo.registry import is_path, open_model
 from srzoo.train.callbacks import Callback, JsonLines
 from srzoo.train.checkpoint import find_checkpoints
 from srzoo.train.config import TrainConfig
@@ -21,8 +23,9 @@ from srzoo.train.optimizers import Adam, OptimizerFactory
 from srzoo.train.recipes import suggest_config
 from srzoo.train.samples import draw_samples
 from srzoo.train.summary import RunFacts, score_bicubic, write_summary
+from srzoo.train.teacher import check_teacher
 from srzoo.train.trainer import BEST, Trainer
-from srzoo.weights import Header, load_strictly, read_header, read_tensors, save_model
+from srzoo.weights import Header, content_hash, load_strictly, read_header, read_tensors, save_model
 
 LOGGER = logging.getLogger("srzoo")
 Scores = dict[str, dict[str, dict[str, float | int | str]]]
@@ -90,7 +93,27 @@ class Start:
         """
         if model.origin is None:
             return cls()
-        return cls(f"the weights {model.origin.name}", learnt=True, license=model.origin.license)
+        return cls(f"the weights {name_weights(model)}", learnt=True, license=model.origin.license)
+
+
+def name_weights(model: SRModel) -> str:
+    """What the weights of a model are called in a record: a name that means the same on every machine.
+
+    Those of the zoo and of the Hub have one; a file is told by its model and the hash of its tensors.
+
+    Examples:
+        >>> import srzoo
+        >>> name_weights(srzoo.create_model("edsr_baseline_x2", pretrained=True))
+        'edsr_baseline_x2.photos'
+        >>> name_weights(srzoo.create_model("bicubic_x2"))
+        'bicubic_x2, content e3b0c442'
+    """
+    given = model.origin.name if model.origin is not None else ""
+    if given and (given.startswith(HUB) or not is_path(given)):
+        return given
+    is_file = given.endswith(".safetensors") and Path(given).is_file()
+    content = read_header(given).content if is_file else content_hash(model.state_dict())
+    return f"{model.name or type(model).__name__}, content {content[:8]}"
 
 
 def prepare(
@@ -156,6 +179,7 @@ def fine_tune(
     optimizer: OptimizerFactory = Adam(),  # noqa: B008 - frozen
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
+    teacher: SRModel | str | Path | None = None,
 ) -> FineTuned:
     """Train a model on a folder of images and leave a folder with everything that came of it.
 
@@ -174,10 +198,12 @@ def fine_tune(
         optimizer: Factory of the optimizer.
         callbacks: Told of the run, besides the log.
         resume: Go on from the folder's newest checkpoint, if there is one.
+        teacher: A trained model, or what `open_model` takes, such as `"mdsr_baseline"`: its outputs for the LR patches
+            are learnt in place of the HR patches.
 
     Raises:
         FileExistsError: If the folder has a run already and `resume` is off.
-        FileNotFoundError, ValueError, OSError: As `PatchSource` and `Trainer` do.
+        FileNotFoundError, ValueError, OSError: As `PatchSource`, `Trainer` and `open_model` do.
 
     Examples:
         ```python
@@ -185,13 +211,16 @@ def fine_tune(
         fine_tune(model, "my_photos/", "runs/mine")
         ```
     """
+    if teacher is not None:
+        teacher = open_model(teacher) if isinstance(teacher, str | Path) else teacher
+        check_teacher(teacher, model.scales, model.channels)  # before images are decoded
     source, sets = prepare(model, images, validation=validation, degradation=degradation)
     start = start or Start.of(model)
     on_gpu = pick_device("auto").type == "cuda"
     config = config or suggest_config(len(source.names), on_gpu=on_gpu, learnt=start.learnt)
     return train_prepared(
         model, source, sets, folder, config,
-        start=start, loss=loss, optimizer=optimizer, callbacks=callbacks, resume=resume,
+        start=start, loss=loss, optimizer=optimizer, callbacks=callbacks, resume=resume, teacher=teacher,
     )  # fmt: skip
 
 
@@ -207,6 +236,7 @@ def train_prepared(
     optimizer: OptimizerFactory,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
+    teacher: SRModel | None = None,
 ) -> FineTuned:
     """As `fine_tune`, from what `prepare` gives.
 
@@ -223,7 +253,7 @@ def train_prepared(
     trainer = Trainer(
         model, source, config, loss=loss, optimizer=optimizer, folder=folder, validation=sets,
         score_start=start.learnt and bool(sets),
-        callbacks=[JsonLines(folder / "log.jsonl"), *callbacks],
+        callbacks=[JsonLines(folder / "log.jsonl"), *callbacks], teacher=teacher,
     )  # fmt: skip
     if resume and not trainer.resume():
         LOGGER.info("there is nothing to resume in %s; starting at step 0", folder)
@@ -257,13 +287,16 @@ def _finish(trainer: Trainer, model: SRModel, first: SRModel | None, found: Data
         after = trainer.validate()
     images = recipe["images"] or {}
     pictures = images.get("pictures", {})
-    license = weights_licence(start.license, pictures)
+    teacher = recipe.get("teacher", "")
+    license = weights_licence(start.license, [*pictures, *recipe.get("teacher_license", "").split(" AND ")])
     told = f"fine-tuned by srzoo train from {start.told}" if start.learnt else "trained by srzoo train"
+    told += f", with the teacher {teacher}" if teacher else ""
     header = Header(model=model.name, license=license, source=told, recipe=recipe, metrics=after)
     save_model(kept, folder / "model.safetensors", header=header)
     facts = RunFacts(
         model=model.name,
         start=start.told,
+        teacher=teacher,
         num_images=found.images,
         megapixels=found.megapixels,
         fingerprint=trainer.data.fingerprint,

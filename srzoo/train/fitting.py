@@ -15,12 +15,13 @@ from torch import Tensor
 from srzoo.architecture import Draw, Fit, Report, SRModel
 from srzoo.benchmark import measure
 from srzoo.data import Pair, PatchSource
+from srzoo.data.licences import weights_licence
 from srzoo.files import replacing
 from srzoo.registry import create_model, find_family
 from srzoo.train.callbacks import describe_seconds
 from srzoo.train.continuity import describe_environment
 from srzoo.train.finetune import Scores
-from srzoo.train.summary import score_bicubic
+from srzoo.train.summary import count_by_licence, score_bicubic
 from srzoo.weights import Header, load_strictly, save_model
 
 
@@ -144,7 +145,7 @@ def fit_model(
         sets: Name of a set -> pairs to score on.
         folder: Where the files go.
         settings: Of the family's own kind; None takes the defaults.
-        license: SPDX identifier for the weights, if they have one.
+        license: SPDX identifier for the weights, if they have one; those of share-alike pictures are added.
         report: Told of progress.
 
     Raises:
@@ -173,10 +174,12 @@ def fit_model(
     load_strictly(made, fitted.tensors, f"what the fit of {model.name} gave")
     seconds = time.monotonic() - started
     scores = measure(made, sets)
+    images = source.describe()
+    license = weights_licence(license, images.get("pictures", {}))
     recipe = {
         "fit": asdict(settings),
         "told": dict(fitted.told),
-        "images": source.describe(),
+        "images": images,
         "data": source.fingerprint,
         "seconds": round(seconds),
         **describe_environment(torch.device("cpu"), "fp32", 1),
@@ -185,7 +188,7 @@ def fit_model(
     header = Header(model=made.name, license=license, source="fitted by srzoo train", recipe=recipe, metrics=scores)
     save_model(made, folder / "model.safetensors", header=header)
     result = FitResult(folder, made, seconds, score_bicubic(sets), scores)
-    _write_summary(result, source, settings)
+    _write_summary(result, source, settings, license)
     return result
 
 
@@ -199,18 +202,22 @@ def check_new(folder: str | Path) -> None:
         raise FileExistsError(f"{folder} has a model already; choose another folder (--run)")
 
 
-def _write_summary(result: FitResult, source: PatchSource, settings: Any) -> None:
+def _write_summary(result: FitResult, source: PatchSource, settings: Any, license: str) -> None:
     """What came of it, for people."""
+    images = source.describe()
     told = ", ".join(f"{name} {value}" for name, value in asdict(settings).items())
     rows = {
         "model": f"`{result.model.name}`",
         "images": str(len(source.names)),
+        "pictures by licence": count_by_licence(images.get("pictures", {})),
+        "left out by licence": count_by_licence(images.get("left_out", {})),
         "fingerprint of the images": f"`{source.fingerprint}`",
         "settings": told,
         "time": describe_seconds(result.seconds),
+        "licence of the weights": license.replace("|", "\\|"),
     }
     lines = [f"# {result.model.name}, fitted", "", "| | |", "| --- | --- |"]
-    lines += [f"| {name} | {value} |" for name, value in rows.items()]
+    lines += [f"| {name} | {value} |" for name, value in rows.items() if value]
     lines += ["", "## Scores", "", "| set | scale | images | bicubic | fitted |", "| --- | --- | --- | --- | --- |"]
     for name, scales in result.scores.items():
         for scale, entry in scales.items():

@@ -154,7 +154,7 @@ class OnLuma(Summable):
         loss: What is made of the two lumas, b 1 h w.
 
     Examples:
-        >>> sr, hr = torch.rand(2, 1, 3, 4, 4).unbind(0)
+        >>> hr = torch.rand(1, 3, 4, 4)
         >>> hr_of_other_colour = hr + torch.tensor([0.114 / 0.299, 0, -1]).view(3, 1, 1) * 0.1
         >>> abs(round(OnLuma(MSE())(hr_of_other_colour, hr).item(), 4))
         0.0

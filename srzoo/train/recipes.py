@@ -3,13 +3,14 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from srzoo.train.config import TrainConfig
 from srzoo.train.describe import describe
 from srzoo.train.losses import L1, MSE, Loss, OnLuma
 from srzoo.train.optimizers import SGD, Adam, OptimizerFactory, Timm
-from srzoo.train.schedules import Constant, Cosine, Halving
+from srzoo.train.schedules import Constant, Cosine, Halving, Stepped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,10 @@ class Recipe:
     start: str = "at random"
     """What the weights are before step 1."""
     data: str
+    degradation: str = "bicubic"
+    """How LR images are made: a name of `srzoo.data.PRESETS`."""
+    teacher: str = ""
+    """Model whose outputs are learnt in place of the HR images, such as `mdsr_baseline`; empty for none."""
     source: str
     """Where the settings come from."""
     reached: str
@@ -38,7 +43,10 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain JSON values."""
-        told = {key: getattr(self, key) for key in ("name", "title", "start", "data", "source", "reached")}
+        told = {
+            key: getattr(self, key)
+            for key in ("name", "title", "start", "data", "degradation", "teacher", "source", "reached")
+        }
         more = {"models": list(self.models), "config": self.config.to_json()}
         return {**told, **more, "loss": describe(self.loss), "optimizer": describe(self.optimizer)}
 
@@ -66,10 +74,7 @@ _TWO_CORES = TrainConfig(
 _SRRESNET = replace(_PAPER, steps=1_000_000, patch_size=24, schedule=Constant())
 _LUMA = replace(_TWO_CORES, steps=20_000, lr=3e-3)
 _MUON = replace(_TWO_CORES, steps=5_000, lr=1e-3)
-_LUMA_SUMS = (
-    "The authors' Caffe sums squared errors over a sub-image and halves the sum; srzoo's loss is a mean, so lr is "
-    "theirs times half the pixels of that sum, {pixels}. Batches of 128 are from the authors' files"
-)
+_HALF_SUM = "The loss is half the sum of squared errors over a sub-image, {pixels}: half as many times their mean"
 
 _OLDER: tuple[Recipe, ...] = (
     Recipe(
@@ -81,17 +86,17 @@ _OLDER: tuple[Recipe, ...] = (
             steps=6_250_000,
             batch_size=128,
             patch_size=11,
-            lr=0.022,
+            lr=1e-4,
             schedule=Constant(),
             rates={"reconstruct": 0.1},
         ),
-        loss=OnLuma(MSE()),
+        loss=220.5 * OnLuma(MSE()),
         optimizer=SGD(momentum=0.9),
         start="at random, Gaussian with a deviation of 0.001",
         data="395,909 images of ImageNet, sub-images of 33 SR pixels (11 LR pixels at x3); or 91 images",
         source="the paper, section 3.3: SGD with momentum 0.9, 1e-4, and 1e-5 in the last layer; 8e8 backpropagations. "
-        + _LUMA_SUMS.format(pixels="21 x 21 (lr 0.022)")
-        + ". It trains without padding; here edges are repeated",
+        + _HALF_SUM.format(pixels="of which 21 x 21 are left without padding")
+        + ". Here edges are repeated. Batches of 128 are from the authors' files",
         reached="published, not run here: Set5 Y 36.66 / 32.75 / 30.49 dB at x2 / x3 / x4",
     ),
     Recipe(
@@ -99,17 +104,17 @@ _OLDER: tuple[Recipe, ...] = (
         title="FSRCNN as its paper trains it, the first of its two steps",
         models=("fsrcnn_x*", "fsrcnn_small_x*"),
         config=replace(
-            _PAPER, steps=1_000_000, batch_size=128, patch_size=10, lr=0.18, schedule=Constant(), rates={"deconv": 0.1}
+            _PAPER, steps=1_000_000, batch_size=128, patch_size=10, lr=1e-3, schedule=Constant(), rates={"deconv": 0.1}
         ),
-        loss=OnLuma(MSE()),
+        loss=180.5 * OnLuma(MSE()),
         optimizer=SGD(momentum=0.9),
         start="at random at x2; x3 and x4 from x2 (section 4.4, where the convolutions may stay frozen): "
         "--init fsrcnn_x2.safetensors",
         data="91 images, turned and at five sizes; then General-100 is added and the rates are halved",
         source="the paper, section 4.1: SGD, 1e-3, and 1e-4 in the transposed convolution; sub-images of 10, 7 and 6 "
         "LR pixels at x2, x3 and x4. "
-        + _LUMA_SUMS.format(pixels="19 x 19 at x2 (lr 0.18)")
-        + "; momentum and steps too",
+        + _HALF_SUM.format(pixels="19 x 19 at x2")
+        + ". Batches of 128, momentum and steps are from the authors' files",
         reached="published, not run here: Set5 Y 37.00 / 33.16 / 30.71 dB at x2 / x3 / x4",
     ),
     Recipe(
@@ -137,15 +142,18 @@ _OLDER: tuple[Recipe, ...] = (
         name="vdsr",
         title="VDSR as its paper trains it, one scale a step",
         models=("vdsr",),
-        config=replace(_PAPER, steps=9_960, batch_size=64, patch_size=20, lr=0.1, schedule=Halving(750), clip_norm=0.4),
-        loss=OnLuma(MSE()),
+        config=replace(
+            _PAPER, steps=9_960, batch_size=64, patch_size=20, lr=0.1, schedule=Stepped(2_490, by=0.1), clip_norm=0.4
+        ),
+        loss=840.5 * OnLuma(MSE()),
         optimizer=SGD(momentum=0.9, weight_decay=1e-4),
         start="at random, He et al.",
         data="291 images, turned and mirrored, patches of 41 SR pixels, all scales in one batch",
         source="the paper, sections 3.2 and 5.2: SGD with momentum 0.9 and weight decay 1e-4, 64 patches a batch, 80 "
-        "epochs of 9,960 steps in all, lr 0.1 and a tenth every 20 epochs (2,490 steps), told here as a half every "
-        "750. Each value of the gradient is clipped to theta/lr there, here the norm of the whole gradient to 0.4, and "
-        "a batch has one scale",
+        "epochs of 9,960 steps in all, lr 0.1 and a tenth every 20 epochs (2,490 steps). "
+        + _HALF_SUM.format(pixels="41 x 41")
+        + ". Each value of the gradient is clipped to theta/lr there, here the norm of the whole gradient to 0.4; and "
+        "a batch has one scale, of patches of 20 LR pixels",
         reached="published, not run here: Set5 Y 37.53 / 33.66 / 31.35 dB at x2 / x3 / x4",
     ),
     Recipe(
@@ -173,14 +181,25 @@ _OWN: tuple[Recipe, ...] = (
     Recipe(
         name="muon",
         title="few steps on a machine without a graphics card",
-        models=("edsr_baseline_x*", "mdsr_baseline", "vdsr", "srresnet_x*"),
+        models=("edsr*", "mdsr*", "srresnet_x*"),
         config=_MUON,
         optimizer=Timm("adamuon"),
         start="from what is trained: x3 and x4 from x2, mdsr_baseline from the three, --init",
         data="948 crops of 471 freely licensed photographs, drawn by score",
         source="srzoo, docs/log.md; AdaMuon (Si et al. 2025) is timm's, extra train",
-        reached="edsr_baseline_x2 at random: Set5 Y-PSNR 36.44 dB after 300 steps (90 s, 2 cores with AVX-512 bf16), "
-        "which takes Adam about 1,300",
+        reached="Set5 Y-PSNR of mdsr_baseline 37.59, 33.83, 31.58 dB, started from its weights at 37.56, 33.74, 31.48; "
+        "edsr_baseline_x4, started from parts of mdsr_baseline, 31.64 dB with --lr 8e-4 --steps 2500",
+    ),
+    Recipe(
+        name="vdsr_luma",
+        title="VDSR in few steps on a machine without a graphics card",
+        models=("vdsr",),
+        config=replace(_MUON, batch_size=8, patch_size=16),
+        loss=OnLuma(L1()),
+        optimizer=Timm("adamuon"),
+        data="948 crops of 471 freely licensed photographs, drawn by score",
+        source="srzoo, docs/log.md",
+        reached="Set5 Y-PSNR 36.88 33.07 30.78 dB; with --teacher mdsr_baseline 37.04 33.25 30.96",
     ),
     Recipe(
         name="luma",
@@ -195,13 +214,14 @@ _OWN: tuple[Recipe, ...] = (
         reached="at random, Set5 Y-PSNR after 400 steps, by a cosine over as many: espcn_x2 34.56 dB, fsrcnn_x2 34.13",
     ),
     Recipe(
-        name="photo",
-        title="for real photographs: blur, noise and JPEG between HR and LR; with --degradation photo",
+        name="jpeg",
+        title="for real photographs: blur, noise and JPEG between HR and LR",
         models=("edsr_baseline_x*", "mdsr_baseline"),
         config=replace(_MUON, lr=5e-4),
         optimizer=Timm("adamuon"),
         start="from weights for bicubic LR: --model edsr_baseline_x2.photos",
-        data="948 crops of 471 freely licensed photographs, drawn by score; --degradation photo",
+        data="948 crops of 471 freely licensed photographs, drawn by score",
+        degradation="photo+clean",
         source="srzoo, docs/log.md",
         reached="not measured yet",
     ),
@@ -251,7 +271,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             name="two_cores",
             title="small batches with an average, for a machine without a graphics card",
-            models=("edsr_baseline_x*", "mdsr_baseline"),
+            models=("edsr*", "mdsr*"),
             config=_TWO_CORES,
             start="from edsr_baseline_x2 at x3, x4 and for mdsr_baseline; x2 at random takes 11,000 steps at 4e-4",
             data="948 crops of 471 freely licensed photographs, drawn by score",
@@ -276,6 +296,28 @@ def find_recipe(name: str) -> Recipe:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RECIPES)}"
         raise ValueError(f"there is no recipe {name!r}; {hint}")
     return RECIPES[name]
+
+
+def check_recipe(recipe: Recipe, model: str) -> None:
+    """See that a recipe is for a model.
+
+    Raises:
+        ValueError: If it is not; those that are get told.
+
+    Examples:
+        >>> check_recipe(find_recipe("vdsr"), "edsr_baseline_x2")
+        Traceback (most recent call last):
+        ValueError: the recipe vdsr is for vdsr; for edsr_baseline_x2 there are edsr_baseline, two_cores, muon, jpeg
+    """
+    if _is_for(recipe, model):
+        return
+    others = [other.name for other in RECIPES.values() if _is_for(other, model)]
+    hint = f"for {model} there are {', '.join(others)}" if others else f"there is none for {model}: give its settings"
+    raise ValueError(f"the recipe {recipe.name} is for {', '.join(recipe.models)}; {hint}")
+
+
+def _is_for(recipe: Recipe, model: str) -> bool:
+    return any(fnmatchcase(model, pattern) for pattern in recipe.models)
 
 
 def suggest_config(num_images: int, *, on_gpu: bool, learnt: bool = True, steps: int | None = None) -> TrainConfig:

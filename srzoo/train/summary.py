@@ -26,6 +26,7 @@ class RunFacts:
     Args:
         model: Name of the model.
         start: What it started from, in words: "the weights edsr_baseline_x4.photos", "random weights".
+        teacher: Whose outputs it learnt, if there was a teacher.
         num_images: Training images.
         megapixels: Their size together.
         fingerprint: Of the training images.
@@ -55,6 +56,7 @@ class RunFacts:
     device: str
     settings: str = ""
     license: str = ""
+    teacher: str = ""
     pictures: Mapping[str, int] = field(default_factory=dict)
     left_out_by_licence: Mapping[str, int] = field(default_factory=dict)
     bicubic: Scores
@@ -84,8 +86,13 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _counts(by_licence: Mapping[str, int]) -> str:
-    """`CC0-1.0: 12, CC-BY-4.0: 3`, most first."""
+def count_by_licence(by_licence: Mapping[str, int]) -> str:
+    """The pictures under each licence as text for a table, most first.
+
+    Examples:
+        >>> count_by_licence({"CC-BY-4.0": 3, "CC0-1.0": 12})
+        'CC0-1.0: 12, CC-BY-4.0: 3'
+    """
     ordered = sorted(by_licence.items(), key=lambda item: -item[1])
     return _cell(", ".join(f"{licence}: {number}" for licence, number in ordered))
 
@@ -95,10 +102,11 @@ def _facts_table(facts: RunFacts) -> list[str]:
     rows = {
         "model": f"`{facts.model}`",
         "started from": _cell(facts.start),
+        "teacher": _cell(facts.teacher),
         "images": f"{facts.num_images}, {size} megapixels"
         + (f"; {facts.num_left_out} left out" if facts.num_left_out else ""),
-        "pictures by licence": _counts(facts.pictures),
-        "left out by licence": _counts(facts.left_out_by_licence),
+        "pictures by licence": count_by_licence(facts.pictures),
+        "left out by licence": count_by_licence(facts.left_out_by_licence),
         "fingerprint of the images": f"`{facts.fingerprint}`",
         "steps": f"{facts.steps:,}",
         "time": describe_seconds(facts.seconds),

@@ -22,12 +22,12 @@ from srzoo.distributed import World
 from srzoo.train.averaging import MovingAverage, StatesOfStep, to_training_mode
 from srzoo.train.batches import Batch, Batches, Patches
 from srzoo.train.callbacks import Callback, Row
-from srzoo.train.capture import CapturedBackward
 from srzoo.train.checkpoint import find_checkpoints, load_newest, save_newest
 from srzoo.train.config import TrainConfig
 from srzoo.train.continuity import (
     check_same_run,
     check_same_schedule,
+    check_same_teacher,
     describe_changes,
     describe_environment,
     probe_steps,
@@ -38,10 +38,11 @@ from srzoo.train.loss_watch import MOST_DROPPED, LossWatch
 from srzoo.train.losses import L1, Loss
 from srzoo.train.optimizers import Adam, OptimizerFactory, parameter_groups, restore_optimizer
 from srzoo.train.schedules import Schedule
+from srzoo.train.teacher import Teacher, check_teacher
+from srzoo.train.update import BatchGradients, apply_update, set_rates
 from srzoo.weights import Header, load_strictly, write_weights
 
 LOGGER = logging.getLogger("srzoo")
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BEST = "best.safetensors"
 AGREE_EVERY = 10
 """Steps after which several processes with GPUs ask each other whether to stop."""
@@ -70,10 +71,12 @@ class Trainer:
         folder: Where checkpoints go and `resume` looks for them; nothing is written if None.
         validation: Pairs to score the averaged weights on, by name of the set.
         score_start: Also score the weights before step 1: they are then the best until others are better.
+        teacher: A trained model whose outputs for the LR patches are learnt in place of the HR patches; a frozen copy
+            of it is used. Validation scores against the HR images all the same.
 
     Raises:
         ValueError: If an image is too small for the patch, or the model has no parameters, or does not offer the
-            scales or channels of the data or the validation pairs.
+            scales or channels of the data or the validation pairs, or the teacher does not.
 
     Examples:
         ```python
@@ -96,20 +99,26 @@ class Trainer:
         folder: str | Path | None = None,
         validation: Mapping[str, Sequence[Pair]] | None = None,
         score_start: bool = False,
+        teacher: SRModel | None = None,
     ) -> None:
         data.check(config.patch_size)
         self.validation = dict(validation or {})
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError(f"{_name(model)} has no parameters to train")
         _check_fit(model, data, self.validation)
+        if teacher is not None:
+            check_teacher(
+                teacher, data.scales, getattr(model if isinstance(model, SRModel) else data, "channels", None)
+            )
         self.config = config if schedule is None else replace(config, schedule=schedule)
         self.data, self.loss, self.callbacks = data, loss, callbacks
         self.folder = Path(folder) if folder is not None else None
         self.world = World.current()
         self.device = pick_device(config.device)
-        self._check_images()
-        self.batches = Batches(data, config, self.world, self.device)
         self.precision = fast_precision(self.device) if config.precision == "auto" else config.precision
+        self.teacher = Teacher(teacher, self.device, self.precision) if teacher is not None else None
+        self._check_processes()
+        self.batches = Batches(data, config, self.world, self.device, self.teacher)
         self.model = to_channels_last(model, self.device).train()
         self.world.share_weights(self.model)
         self._factory = optimizer
@@ -120,7 +129,7 @@ class Trainer:
         to_training_mode(self.model)  # once it is known what is frozen
         self._states = StatesOfStep(self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self._may_capture = True
+        self._backward = BatchGradients(self.model, loss, config, self.device, self.precision)
         self._check_options()
         self.ema = MovingAverage(self.model, config.ema_decay) if config.ema_decay is not None else None
         self.watch = LossWatch(self.device, config.skip_above, config.skip_window)
@@ -131,8 +140,6 @@ class Trainer:
         self.first_scores: dict[str, Any] = {}
         """Scores before step 1, as `validate` gives them, with `score_start`."""
         self._validated = -1 if score_start else 0
-        self._forward = torch.compile(self.model) if config.capture == "compile" else self.model
-        self._captured: dict[tuple[int, ...], CapturedBackward] = {}
         self._interrupts = Interrupts()
         self._resumed = False
         self._since, self._since_step = time.monotonic(), 0
@@ -151,14 +158,13 @@ class Trainer:
     def train_step(self, batch: Batch) -> Tensor:
         """One update of the parameters, unless it is dropped; returns the loss, still on the device."""
         config = self.config
-        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            rate = peak * config.schedule.factor(self.step, config.steps)
-            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
+        factor = config.schedule.factor(self.step, config.steps)
+        set_rates(self.optimizer, [peak * factor for peak in self._peaks])
         self.optimizer.zero_grad(set_to_none=True)
         self._states.begin()
         loss = torch.zeros((), device=self.device)
         for part in batch.split(config.accumulate):
-            loss = loss + self._backward(part)
+            loss = loss + self._backward(part, self.scaler)
         loss = self.world.sum_gradients(self._trained, loss)
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
@@ -167,7 +173,7 @@ class Trainer:
         if config.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(self._trained, config.clip_norm, norm)
         keep = self.watch.judge(loss, norm)
-        self._update(keep)
+        apply_update(self.optimizer, self.scaler, keep)
         self._states.end(keep)
         if self.ema is not None:
             self.ema.update(self.step)
@@ -175,42 +181,12 @@ class Trainer:
         self.watch.end_step(self.step)
         return loss
 
-    def _backward(self, batch: Batch) -> Tensor:
-        """Add the gradients of a micro-batch; returns its share of the loss."""
-        weight = len(batch.lr) / self.config.batch_size
-
-        def backward(lr: Tensor, hr: Tensor) -> Tensor:
-            dtype = DTYPES[self.precision]
-            # no cache of cast weights: each is used once, and a CUDA graph must not hold another call's
-            with torch.autocast(self.device.type, dtype, enabled=self.precision != "fp32", cache_enabled=False):
-                sr = self._forward(lr, batch.scale) if isinstance(self.model, SRModel) else self._forward(lr)
-            loss = self.loss(sr.float(), hr) * weight
-            if loss.requires_grad:  # else all that this scale uses is frozen
-                self.scaler.scale(loss).backward()
-            return loss.detach()
-
-        if not self._captures():
-            return backward(batch.lr, batch.hr)
-        key = (batch.scale, *batch.lr.shape)
-        try:
-            if key not in self._captured:
-                self._captured[key] = CapturedBackward(backward, self.model, batch.lr, batch.hr)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            if self.config.capture == "graph":
-                raise ValueError(f"this network and loss cannot be a CUDA graph ({error}); take 'none'") from error
-            LOGGER.warning("steps are not replayed as a CUDA graph, which is slower: %s", error)
-            self._may_capture = False
-            self.optimizer.zero_grad(set_to_none=True)
-            return backward(batch.lr, batch.hr)
-        return self._captured[key](batch.lr, batch.hr)
-
-    def _check_images(self) -> None:
-        """See that all processes have the same images: each makes its share of the same batches."""
-        first = self.world.share_object(self.data.fingerprint)
-        if self.world.any(first != self.data.fingerprint, self.device):
-            raise ValueError("the processes of the run have different training images; give all of them the same")
+    def _check_processes(self) -> None:
+        """See that all processes have the same images and teacher: each makes its share of the same batches."""
+        taught = self.teacher.content if self.teacher is not None else ""
+        for what, own in (("training images", self.data.fingerprint), ("teachers", taught)):
+            if self.world.any(self.world.share_object(own) != own, self.device):
+                raise ValueError(f"the processes of the run have different {what}; give all of them the same")
 
     def _check_options(self) -> None:
         """See that what was asked for can be had.
@@ -220,29 +196,6 @@ class Trainer:
         """
         if self.config.early_stop is not None and not self.validation:
             raise ValueError("early_stop waits for a better score and there are no images to validate on; give some")
-        if self.config.capture == "graph" and not self._captures():
-            raise ValueError(
-                f"capture is 'graph', which needs CUDA, accumulate 1 and bf16 or fp32; here it is {self.device.type}, "
-                f"accumulate {self.config.accumulate}, {self.precision}: take 'auto'"
-            )
-
-    def _captures(self) -> bool:
-        """Whether steps are replayed as CUDA graphs: not where gradients add up or the scaler asks the host."""
-        wanted = self.config.capture in ("auto", "graph") and self._may_capture
-        return wanted and self.device.type == "cuda" and self.config.accumulate == 1 and not self.scaler.is_enabled()
-
-    def _update(self, keep: Tensor) -> None:
-        """Let the optimizer step if `keep` holds; on CUDA a fused one is told by a flag and the host does not wait."""
-        optimizer: Any = self.optimizer
-        if self.scaler.is_enabled():
-            if bool(keep):
-                self.scaler.step(optimizer)
-            self.scaler.update()
-        elif self.device.type == "cuda" and all(group.get("fused") for group in optimizer.param_groups):
-            optimizer.grad_scale, optimizer.found_inf = None, (~keep).float()  # as GradScaler tells it
-            optimizer.step()
-        elif bool(keep):
-            optimizer.step()
 
     # The run
 
@@ -412,6 +365,10 @@ class Trainer:
             "data": self.data.fingerprint,
         }
 
+    def _describe_teacher(self) -> dict[str, str] | None:
+        """Which teacher it is; its weights are in no checkpoint."""
+        return None if self.teacher is None else {"told": self.teacher.told, "content": self.teacher.content}
+
     def _environment(self) -> dict[str, Any]:
         return describe_environment(self.device, self.precision, self.world.size)
 
@@ -423,6 +380,7 @@ class Trainer:
             "best": self.best,
             "first_scores": self.first_scores,
             "identity": self._identity(),
+            "teacher": self._describe_teacher(),
             "config": self.config.to_json(),
             "validated": self._validated,
             "factors": [self.config.schedule.factor(step, self.config.steps) for step in probe_steps(self.step)],
@@ -443,9 +401,10 @@ class Trainer:
         another number of steps where the schedule's past stays the same.
 
         Raises:
-            ValueError: If the run was started with other settings, other images or another model.
+            ValueError: If the run was started with other settings, other images, another model or another teacher.
         """
         check_same_run(state["identity"], self._identity())
+        check_same_teacher(state.get("teacher"), self._describe_teacher())
         check_same_schedule(state["factors"], state["step"], self.config.schedule, self.config.steps)
         load_strictly(self.model, state["model"], "the run to resume")
         if self.ema is not None:
@@ -464,7 +423,9 @@ class Trainer:
             LOGGER.warning("the run goes on elsewhere (%s): the last bits of the weights may differ", changes)
 
     def recipe(self) -> dict[str, Any]:
-        """What a weight file's header says of this run: settings, progress, data, versions, device."""
+        """What a weight file's header says of this run: settings, progress, data, teacher, versions, device."""
+        teacher = self.teacher
+        taught = {"teacher": teacher.told, "teacher_license": teacher.license} if teacher is not None else {}
         return {
             "config": self.config.to_json(),
             "loss": describe(self.loss),
@@ -473,6 +434,7 @@ class Trainer:
             "steps": self.step,
             "seconds": round(self.seconds),
             "data": self.data.fingerprint,
+            **taught,
             **self._environment(),
         }
 

@@ -104,6 +104,35 @@ def test_a_fit_leaves_a_folder_that_is_a_model(fit, tmp_path: Path, capsys: pyte
     assert f"srzoo upscale photo.png --model {run}" in summary
 
 
+def licences(tmp_path: Path) -> str:
+    """A file of licences of the six images of `photo_folder`, of which one is share-alike."""
+    path = tmp_path / "licences.csv"
+    rows = [f"photo{i}.png,{'CC-BY-SA-4.0' if i == 3 else 'CC0-1.0'}" for i in range(6)]
+    path.write_text("\n".join(["file,licence", *rows]) + "\n")
+    return str(path)
+
+
+def test_a_fit_counts_pictures_and_states_the_licence(fit, tmp_path: Path) -> None:
+    assert fit("--licences", licences(tmp_path), "--validation", "0", "--quiet") == 0
+    header = srzoo.read_header(tmp_path / "run" / "model.safetensors")
+    assert header.recipe["images"]["pictures"] == {"CC-BY-SA-4.0": 1, "CC0-1.0": 5}
+    assert header.license == "CC-BY-SA-4.0"
+    summary = (tmp_path / "run" / "summary.md").read_text()
+    assert "| pictures by licence | CC0-1.0: 5, CC-BY-SA-4.0: 1 |" in summary
+    assert "| licence of the weights | CC-BY-SA-4.0 |" in summary
+
+
+def test_a_fit_without_share_alike_pictures_has_no_licence(fit, tmp_path: Path) -> None:
+    more = ["--licences", licences(tmp_path), "--leave-out", "share-alike", "--validation", "0", "--quiet"]
+    assert fit(*more) == 0
+    header = srzoo.read_header(tmp_path / "run" / "model.safetensors")
+    images = header.recipe["images"]
+    assert (images["pictures"], images["left_out"], header.license) == ({"CC0-1.0": 5}, {"CC-BY-SA-4.0": 1}, "")
+    summary = (tmp_path / "run" / "summary.md").read_text()
+    assert "| left out by licence | CC-BY-SA-4.0: 1 |" in summary
+    assert "licence of the weights" not in summary
+
+
 def test_the_same_seed_gives_the_same_file_and_another_another(fit, tmp_path: Path) -> None:
     contents = []
     for run, seed in (("a", "1"), ("b", "1"), ("c", "2")):

@@ -58,6 +58,8 @@ def result(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
         (["--model", "edsr_baseline_x2", "--data", "TMP", "--data-share", "1", "--data-share", "2"], "1 --data and 2"),
         (["--model", "edsr_baseline_x2", "--data", "TMP", "--accumulate", "99"], "accumulate is 99"),
         (["--model", "edsr_baseline_x2", "--pretrained", "--init", "edsr_baseline_x3", "--data", "TMP"], "two starts"),
+        (["--model", "edsr_baseline_x2", "--data", "TMP", "--recipe", "vdsr"], "the recipe vdsr is for vdsr; for edsr"),
+        (["--model", "edsr_baseline_x2", "--data", "TMP", "--loss", "luma-l1"], "makes the colours too"),
         (["--model", "edsr_baseline_x8", "--pretrained", "--data", "TMP"], "no pretrained weights"),
     ],
 )  # fmt: skip
@@ -111,7 +113,8 @@ def test_the_folder_of_a_run_is_a_model_to_upscale_with_and_to_train_further(
         assert image.size == (128, 96)
     assert train("--steps", "1", "--quiet", model=run, run="further", small=False) == 0
     header = srzoo.read_header(tmp_path / "further/model.safetensors")
-    assert header.recipe["start"] == f"the weights {run}/model.safetensors"
+    content = srzoo.read_header(f"{run}/model.safetensors").content[:8]
+    assert header.recipe["start"] == f"the weights edsr_baseline_x2, content {content}"  # and no path of this machine
     assert header.arguments["width"] == 4
 
 
@@ -140,7 +143,9 @@ def test_one_scale_starts_from_another_and_mdsr_from_several(
     both = ["--init", str(tmp_path / "x2"), "--init", str(tmp_path / "x3")]
     assert train("--steps", "1", "--quiet", *both, model="mdsr_baseline", run="mdsr") == 0
     header = srzoo.read_header(tmp_path / "mdsr/model.safetensors")
-    assert header.recipe["start"] == f"parts of {tmp_path / 'x2'} and {tmp_path / 'x3'}"
+    two, three = (srzoo.read_header(tmp_path / run / "model.safetensors").content[:8] for run in ("x2", "x3"))
+    told = f"parts of edsr_baseline_x2, content {two} and edsr_baseline_x3, content {three}"
+    assert header.recipe["start"] == told
     assert set(header.metrics["held-out"]) == {"x2", "x3", "x4"}
 
 

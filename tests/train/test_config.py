@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import pytest
 
-from srzoo.train import Constant, Cosine, Halving, TrainConfig
+from srzoo.train import Constant, Cosine, Halving, Stepped, TrainConfig
 from srzoo.train.config import HARMLESS
 
 
@@ -92,7 +92,7 @@ OTHERS = dict(
 """A value of each setting that is not the default."""
 
 
-@pytest.mark.parametrize("schedule", [Constant(), Halving(7), Cosine(warmup=0)], ids=str)
+@pytest.mark.parametrize("schedule", [Constant(), Halving(7), Stepped(7, by=0.2), Cosine(warmup=0)], ids=str)
 def test_a_configuration_comes_back_from_its_json(schedule):
     config = TrainConfig(**{**OTHERS, "schedule": schedule})
     assert all(getattr(config, name) != getattr(TrainConfig(), name) for name in OTHERS)
@@ -112,7 +112,7 @@ def test_settings_that_are_not_told_keep_their_defaults():
         ({"zzz": 4}, "TrainConfig has no setting 'zzz'; there are steps, batch_size, "),
         (
             {"schedule": {"kind": "Linear"}},
-            "schedule is 'Linear'; known are Constant, Halving, Cosine: give the object",
+            "schedule is 'Linear'; known are Constant, Halving, Stepped, Cosine: give the object",
         ),
         ({"schedule": {"kind": "Halving", "evry": 2}}, "Halving has no setting 'evry'; did you mean 'every'?"),
         ({"steps": 0}, "steps is 0; it must be at least 1"),

@@ -1,8 +1,10 @@
 import json
 
 import pytest
+import torch
 
 import srzoo
+from srzoo.data.presets import PRESETS
 from srzoo.train import (
     MSE,
     RECIPES,
@@ -10,13 +12,14 @@ from srzoo.train import (
     Adam,
     Constant,
     Halving,
-    OnLuma,
+    Stepped,
     Timm,
     TrainConfig,
     find_recipe,
     parameter_groups,
     suggest_config,
 )
+from srzoo.train.recipes import check_recipe
 
 PAPER = ("edsr_baseline", "edsr", "mdsr_baseline", "mdsr")
 OLDER = ("srcnn", "fsrcnn", "espcn", "vdsr", "srresnet_l2", "srresnet_l1")
@@ -60,22 +63,32 @@ def test_the_rates_of_a_recipe_name_a_part_of_each_of_its_models(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "published"),
-    [("srcnn", 21 * 21, 1e-4), ("fsrcnn", 19 * 19, 1e-3)],
+    ("name", "side", "rate"),
+    [("srcnn", 21, 1e-4), ("fsrcnn", 19, 1e-3), ("vdsr", 41, 0.1)],
 )
-def test_rates_for_summed_squares_are_told_for_means(name, values, published):
-    """Caffe's loss is half the sum over the values of a sub-image, srzoo's their mean: half the values as large."""
+def test_losses_and_rates_are_those_of_the_papers_which_halve_the_sum_of_squares(name, side, rate):
+    """Caffe's loss is half the sum over the values of a sub-image, and the mean over the batch."""
     recipe = RECIPES[name]
-    assert recipe.config.lr == pytest.approx(published * values / 2, rel=0.01)
-    assert (recipe.loss, recipe.optimizer) == (OnLuma(MSE()), SGD(momentum=0.9))
-    assert recipe.config.schedule == Constant()
+    luma, wanted = torch.rand(2, 3, 1, side, side).unbind(0)
+    half_sums = (luma - wanted).square().sum((1, 2, 3)) / 2
+    torch.testing.assert_close(recipe.loss(luma, wanted), half_sums.mean())
+    colours = [image.expand(-1, 3, -1, -1) for image in (luma, wanted)]
+    torch.testing.assert_close(recipe.loss(*colours), half_sums.mean() * (219 / 255) ** 2)
+    assert recipe.config.lr == rate
+
+
+def test_the_two_networks_of_caffe_are_trained_by_plain_sgd_at_one_rate():
+    for name in ("srcnn", "fsrcnn"):
+        assert RECIPES[name].optimizer == SGD(momentum=0.9)
+        assert RECIPES[name].config.schedule == Constant()
 
 
 def test_the_steps_of_vdsr_are_a_tenth_every_20_of_80_epochs():
     config = RECIPES["vdsr"].config
     assert (config.steps, config.batch_size, config.lr) == (9_960, 64, 0.1)
-    assert config.schedule.factor(9_960 // 4, config.steps) == pytest.approx(0.125)
-    assert config.schedule.factor(9_960 // 2, config.steps) == pytest.approx(0.01, rel=0.6)
+    assert config.schedule == Stepped(2_490, by=0.1)
+    factors = [config.schedule.factor(step, config.steps) for step in (0, 2_489, 2_490, 4_980, 7_470, 9_959)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.01, 0.001, 0.001])
     assert RECIPES["vdsr"].optimizer == SGD(momentum=0.9, weight_decay=1e-4)
 
 
@@ -95,7 +108,7 @@ def test_srresnet_differs_between_its_recipes_as_the_papers_do():
 
 
 def test_quick_recipes_are_those_of_two_cores_by_adamuon():
-    for name in ("muon", "photo", "luma"):
+    for name in ("muon", "jpeg", "luma"):
         config = RECIPES[name].config
         assert (config.batch_size, config.patch_size, config.ema_decay) == (4, 48, 0.998)
         assert RECIPES[name].optimizer == Timm("adamuon")
@@ -105,9 +118,25 @@ def test_quick_recipes_are_those_of_two_cores_by_adamuon():
 def test_a_recipe_is_plain_json_whose_configuration_comes_back(name):
     told = json.loads(json.dumps(RECIPES[name].to_json()))
     assert TrainConfig.from_json(told["config"]) == RECIPES[name].config
-    assert told["loss"]["kind"] in ("L1", "MSE", "OnLuma")
+    assert told["loss"]["kind"] in ("L1", "MSE", "OnLuma", "WeightedSum")
     assert told["optimizer"]["kind"] in ("Adam", "SGD", "Timm")
-    assert all(told[key] for key in ("name", "title", "models", "start", "data", "source", "reached"))
+    assert all(told[key] for key in ("name", "title", "models", "start", "data", "degradation", "source", "reached"))
+
+
+def test_a_recipe_makes_lr_images_by_a_preset_there_is():
+    assert {recipe.degradation for recipe in RECIPES.values()} <= set(PRESETS)
+    assert {name for name, recipe in RECIPES.items() if recipe.degradation != "bicubic"} == {"jpeg"}
+
+
+def test_a_recipe_for_other_models_is_refused_and_those_that_fit_are_told():
+    for recipe in RECIPES.values():
+        for pattern in recipe.models:
+            for model in srzoo.list_models(pattern):
+                check_recipe(recipe, model)
+    with pytest.raises(ValueError, match=r"the recipe srcnn is for srcnn_x\*; for vdsr there are vdsr, vdsr_luma"):
+        check_recipe(RECIPES["srcnn"], "vdsr")
+    with pytest.raises(ValueError, match="there is none for mine: give its settings"):
+        check_recipe(RECIPES["srcnn"], "mine")
 
 
 @pytest.mark.parametrize(

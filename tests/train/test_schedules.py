@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 import pytest
 from train_stand_ins import CONFIG, Waves, plain_network
 
-from srzoo.train import Constant, Cosine, Halving, Trainer
+from srzoo.train import Constant, Cosine, Halving, Stepped, Trainer
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,21 @@ def test_constant_never_changes():
     assert {Constant().factor(step, steps) for step in (0, 10, 10**6) for steps in (1, 10**6)} == {1}
 
 
-@pytest.mark.parametrize(("schedule", "name"), [(Halving, "every"), (Cosine, "warmup")])
+@pytest.mark.parametrize(("schedule", "name"), [(Halving, "every"), (Stepped, "every"), (Cosine, "warmup")])
 def test_a_schedule_that_cannot_run_is_refused(schedule, name):
     with pytest.raises(ValueError, match=f"^{name} is -1; "):
         schedule(-1)
+
+
+@pytest.mark.parametrize(("step", "factor"), [(0, 1), (9, 1), (10, 0.2), (19, 0.2), (20, 0.04), (30, 0.008)])
+def test_stepped_multiplies_the_rate_again_and_again(step, factor):
+    assert Stepped(10, by=0.2).factor(step, 40) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("by", [0.0, 1.0, -0.1])
+def test_a_factor_that_is_no_step_down_is_refused(by):
+    with pytest.raises(ValueError, match=f"^by is {by}; it must lie between 0 and 1"):
+        Stepped(10, by=by)
 
 
 @dataclass(frozen=True)

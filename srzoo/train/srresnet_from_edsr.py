@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from srzoo.architecture import SRModel
 from srzoo.models.edsr import EDSR
-from srzoo.models.srresnet import RANGE, SRResNet
+from srzoo.models.srresnet import ARCH, RANGE, SRResNet
 
 
 @torch.no_grad()
-def grow_srresnet(source: SRModel, batches: Iterable[Float[Tensor, "b c h w"]]) -> SRResNet:
+def srresnet_from_edsr(source: SRModel, batches: Iterable[Float[Tensor, "b c h w"]]) -> SRResNet:
     """An SRResNet, with batch norm, that gives what an EDSR gives.
 
     Each layer of EDSR has a place in SRResNet. Kernels of 3x3 lie in the middle of zeros in those of 9x9; slopes of
@@ -29,30 +29,35 @@ def grow_srresnet(source: SRModel, batches: Iterable[Float[Tensor, "b c h w"]]) 
             averages are means over the batches of each batch's mean and variance, as training keeps them.
 
     Returns:
-        `srresnet_x{scale}` in eval mode, in the dtype and on the device of the source.
+        `srresnet_x{scale}` in eval mode, in the dtype and on the device of the source. It has the origin of the
+        source, so its weights keep their licence.
 
     Raises:
-        ValueError: If there are no batches, or they are not of the source's channels.
+        ValueError: If there are no batches, or they are not of the source's channels, or SRResNet has no model of its
+            scale.
         TypeError: If the source is no EDSR.
 
     Examples:
         >>> import srzoo
         >>> edsr = srzoo.create_model("edsr_baseline_x2", width=8, num_blocks=1).eval()
-        >>> model = grow_srresnet(edsr, [torch.rand(4, 3, 16, 16)])
+        >>> model = srresnet_from_edsr(edsr, [torch.rand(4, 3, 16, 16)])
         >>> lr = torch.rand(1, 3, 9, 8)
         >>> torch.allclose(model(lr), edsr(lr), atol=1e-5)
         True
     """
     if not isinstance(source, EDSR):
-        raise TypeError(f"a {type(source).__name__} was given; SRResNet is grown from an EDSR")
+        raise TypeError(f"a {type(source).__name__} was given; SRResNet is started from an EDSR")
     head = source.head.weight
     scale, width = source.scales[0], head.shape[0]
+    if scale not in ARCH.scales:
+        raise ValueError(f"the EDSR is for x{scale}; SRResNet is there for {', '.join(f'x{s}' for s in ARCH.scales)}")
     size: dict[str, Any] = dict(scale=scale, channels=source.channels, width=width, num_blocks=source.num_blocks)
     plain = SRResNet(**size, batch_norm=False).to(head)
     plain.load_state_dict({key: value.to(head) for key, value in _translated(source).items()})
     grown = SRResNet(**size).to(head)
     grown.load_state_dict(_normed(plain.eval(), batches))
     grown.name, grown.arguments = f"srresnet_x{scale}", {**size, "batch_norm": True}
+    grown.origin = source.origin
     return grown.eval()
 
 
