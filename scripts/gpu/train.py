@@ -26,6 +26,7 @@ from torch import Tensor
 
 import srzoo
 from srzoo.data import ImageFolder, PatchSource, pairs_from_hr
+from srzoo.registry import open_model
 from srzoo.train import JsonLines, PlainProgress, Trainer, warm_start
 from srzoo.weights import Header
 
@@ -185,6 +186,7 @@ def make_trainer(
         make_config(args, recipe, warm=bool(sources), minutes=left()),
         loss=recipe.loss,
         optimizer=recipe.optimizer,
+        teacher=open_model(recipe.teacher) if recipe.teacher else None,
         folder=folder / name,
         start=sources,
         round_moments=args.round_moments,

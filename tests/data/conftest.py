@@ -2,6 +2,7 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,19 @@ def png(pixels: np.ndarray) -> bytes:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "PNG")
     return data.getvalue()
+
+
+@pytest.fixture
+def moments() -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Centre and covariance (x right, y up) of a kernel, from its middle."""
+
+    def of(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        at = np.arange(len(kernel)) - (len(kernel) - 1) / 2
+        x, y = np.meshgrid(at, -at)
+        points = np.stack([x.ravel(), y.ravel()])
+        weights = kernel.ravel() / kernel.sum()
+        centre = points @ weights
+        away = points - centre[:, None]
+        return centre, (away * weights) @ away.T
+
+    return of

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from fractions import Fraction
 
@@ -9,6 +10,8 @@ from PIL import Image
 
 from srzoo.data import Bicubic, Blur, Chain, Degradation, Downscale, Jpeg, Noise, Step, Unknown
 from srzoo.resize import imresize
+
+Moments = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 FIXED = [
     Bicubic(),
@@ -199,18 +202,7 @@ def test_the_unknown_kernel_is_fixed_by_its_seed() -> None:
     assert not any(torch.equal(a, b) for i, a in enumerate(at_2) for b in at_2[:i])
 
 
-def moments(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and covariance (x right, y up) of a kernel, from its middle."""
-    at = np.arange(len(kernel)) - (len(kernel) - 1) / 2
-    x, y = np.meshgrid(at, -at)
-    points = np.stack([x.ravel(), y.ravel()])
-    weights = kernel.ravel() / kernel.sum()
-    centre = points @ weights
-    away = points - centre[:, None]
-    return centre, (away * weights) @ away.T
-
-
-def test_the_unknown_kernel_is_anisotropic_and_centred() -> None:
+def test_the_unknown_kernel_is_anisotropic_and_centred(moments: Moments) -> None:
     ratios = []
     for seed in range(20):
         centre, covariance = moments(Unknown(seed).kernel(4).numpy())
@@ -222,7 +214,7 @@ def test_the_unknown_kernel_is_anisotropic_and_centred() -> None:
 
 
 @pytest.mark.parametrize(("seed", "scale"), [(0, 4), (1, 4), (2, 3)])
-def test_a_shift_moves_the_unknown_kernel_by_that_many_lr_pixels(seed: int, scale: int) -> None:
+def test_a_shift_moves_the_unknown_kernel_by_that_many_lr_pixels(seed: int, scale: int, moments: Moments) -> None:
     still, moved = (Unknown(seed, (0.2, 0.5), shift).kernel(scale).numpy() for shift in (0.0, (0.5, 0.8)))
     (before, spread), (after, spread_after) = moments(still), moments(moved)
     distance = np.hypot(*(after - before)) / scale
@@ -230,7 +222,7 @@ def test_a_shift_moves_the_unknown_kernel_by_that_many_lr_pixels(seed: int, scal
     np.testing.assert_allclose(spread_after, spread, rtol=0.25, atol=0.1)
 
 
-def test_the_shift_of_a_seed_has_a_direction_of_its_own() -> None:
+def test_the_shift_of_a_seed_has_a_direction_of_its_own(moments: Moments) -> None:
     centres = np.array([moments(Unknown(seed, 0.3, 0.8).kernel(4).numpy())[0] for seed in range(8)])
     assert (centres > 0).any(0).all()
     assert (centres < 0).any(0).all()

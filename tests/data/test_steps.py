@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,22 +12,13 @@ from scipy import ndimage
 
 from srzoo.data import Blur, Jpeg, Noise
 
+Moments = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
 
 def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
     """Random values in steps of 1/255."""
     levels = np.random.default_rng(seed).integers(0, 256, shape)
     return torch.from_numpy(levels.astype(np.float32) / 255)
-
-
-def moments(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre and covariance (x right, y up) of a kernel, from its middle."""
-    at = np.arange(len(kernel)) - (len(kernel) - 1) / 2
-    x, y = np.meshgrid(at, -at)
-    points = np.stack([x.ravel(), y.ravel()])
-    weights = kernel.ravel() / kernel.sum()
-    centre = points @ weights
-    away = points - centre[:, None]
-    return centre, (away * weights) @ away.T
 
 
 # Blur.
@@ -57,14 +49,14 @@ def response(blur: Blur, seeds: list[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("angle", [30.0, 120.0])
-def test_the_angle_turns_counter_clockwise(angle: float) -> None:
+def test_the_angle_turns_counter_clockwise(angle: float, moments: Moments) -> None:
     _, covariance = moments(response(Blur(3.0, across=1.5, angle=angle), [0])[0])
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     turn = np.array([[cos, -sin], [sin, cos]])
     np.testing.assert_allclose(covariance, turn @ np.diag([9, 2.25]) @ turn.T, rtol=0, atol=0.3)
 
 
-def test_each_patch_gets_its_own_blur_from_the_whole_range() -> None:
+def test_each_patch_gets_its_own_blur_from_the_whole_range(moments: Moments) -> None:
     variances = [moments(kernel)[1][0, 0] for kernel in response(Blur((1.0, 2.0)), list(range(200)))]
     sigmas = np.sqrt(variances)
     assert 0.98 < sigmas.min() < 1.05
