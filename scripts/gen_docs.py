@@ -62,14 +62,27 @@ def scores(row: Weights, scale: int) -> dict[str, float]:
     return {name: by_scale[f"x{scale}"] for name, by_scale in row.metrics.items() if f"x{scale}" in by_scale}
 
 
-def weights_table(archs: Iterable[Architecture]) -> str:
-    """The weights that can be had, a row for each file and scale; empty if there are none."""
-    found = [
-        (row, scale, scores(row, scale))
-        for arch in archs
-        for row in arch.weights
-        for scale in facts_of(row.model).scales
-    ]
+def weights_tables(archs: Iterable[Architecture]) -> list[str]:
+    """The weights that can be had, those for bicubic LR images before those for others; a sentence and a table each."""
+    rows = [row for arch in archs for row in arch.weights]
+    parts = []
+    for title, chosen in (
+        ("Weights that can be had", [row for row in rows if not degradation_of(row)]),
+        ("Weights for degraded LR images, so scored", [row for row in rows if degradation_of(row)]),
+    ):
+        if chosen:
+            parts += [f"{title}, with measured Y-PSNR in dB (`Protocol.paper`):", weights_table(chosen)]
+    return parts
+
+
+def degradation_of(row: Weights) -> str:
+    """The preset that made the LR images that weights were scored on, which their sets' names end in; "" for bicubic."""
+    return next((name.partition(" ")[2] for name in row.metrics), "")
+
+
+def weights_table(weights: Sequence[Weights]) -> str:
+    """A row for each file and scale."""
+    found = [(row, scale, scores(row, scale)) for row in weights for scale in facts_of(row.model).scales]
     sets = list(dict.fromkeys(key for _, _, by_set in found for key in by_set))
     rows = [
         (
@@ -80,7 +93,7 @@ def weights_table(archs: Iterable[Architecture]) -> str:
         )
         for row, scale, by_set in found
     ]
-    return table(["weights", "scale", *(f"{name}:" for name in sets), "licence"], rows) if rows else ""
+    return table(["weights", "scale", *(f"{name}:" for name in sets), "licence"], rows)
 
 
 def variants_table(archs: Iterable[Architecture]) -> str:
@@ -103,11 +116,7 @@ def variants_table(archs: Iterable[Architecture]) -> str:
 
 def models_section() -> str:
     """What README.md and docs/models/index.md say about the models there are."""
-    parts = [variants_table(families())]
-    weights = weights_table(families())
-    if weights:
-        parts += ["Weights that can be had, with measured Y-PSNR in dB (`Protocol.paper`):", weights]
-    return "\n\n".join(parts)
+    return "\n\n".join([variants_table(families()), *weights_tables(families())])
 
 
 def docstring_facts(text: str) -> tuple[str, list[str]]:
@@ -173,7 +182,7 @@ def family_page(arch: Architecture) -> str:
     if not arch.weights:
         parts.append("None needed." if not infos(arch)[0].parameters else "None yet.")
     else:
-        parts += ["Measured Y-PSNR in dB, by `Protocol.paper`:", weights_table([arch])]
+        parts += weights_tables([arch])
         parts += [f"- `{row.model}.{row.tag}` ({row.license}): {row.source}" for row in arch.weights]
     parts += ["## Class", f"::: {arch.model.__module__}.{arch.model.__name__}"]
     return "\n\n".join(parts) + "\n"

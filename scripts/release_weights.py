@@ -44,8 +44,8 @@ NOT_COMPARED = ("examples", "pictures")
 """Sets that files are measured on again, and not chosen by."""
 ROW_SETS = ("Set5", "Set14")
 """Sets that the row of bicubic-trained weights names; the header has all."""
-TOLD = (*ROW_SETS, "Kodak24")
-"""Sets of the log's line, in its order."""
+ORDER = (*ROW_SETS, "Kodak24")
+"""Order of the sets in rows and in the log; others come after them."""
 Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
@@ -134,11 +134,17 @@ def licence_of(header: Header, pictures: Mapping[str, int], asked: str | None) -
     return asked
 
 
+def compared(scores: Scores) -> list[str]:
+    """The sets that files are compared on, in the order they are told in; "Set5 photo" stands where "Set5" does."""
+    named = [name for name in scores if name.split()[0] not in NOT_COMPARED]
+    return sorted(named, key=lambda name: (*ORDER, name.split()[0]).index(name.split()[0]))
+
+
 def not_better(new: Scores, old: Scores) -> list[str]:
     """A line for each set and scale at which the new file is not better than the shipped one, or was not measured."""
     lines = []
-    for name in old:
-        for scale, was in old[name].items() if name.split()[0] not in NOT_COMPARED else ():
+    for name in compared(old):
+        for scale, was in old[name].items():
             now = new.get(name, {}).get(scale)
             if now is None:
                 lines.append(f"{name} {scale}: not measured, {_how_measured(name)}")
@@ -189,8 +195,7 @@ def log_line(model: str, tag: str, header: Header, old: Scores, next_step: str) 
     """A row for the table in docs/log.md."""
 
     def told(scores: Scores) -> str:
-        named = [name for name in TOLD if name in scores] or [n for n in scores if n.split()[0] not in NOT_COMPARED]
-        return " / ".join(" ".join(f"{one['psnr']:.2f}" for one in scores[name].values()) for name in named)
+        return " / ".join(" ".join(f"{one['psnr']:.2f}" for one in scores[name].values()) for name in compared(scores))
 
     recipe = header.recipe
     steps = f"{recipe.get('kept_step', recipe.get('steps', 0)):,} of {recipe.get('config', {}).get('steps', 0):,}"
@@ -278,11 +283,10 @@ def check_budget(model: SRModel, header: Header, target: Path) -> None:
 
 def row_of(header: Header, path: Path, tag: str, hub: str = "") -> Weights:
     """The row of a file that is written; it names those sets that users know."""
-    named = [name for name in header.metrics if name.split()[0] not in NOT_COMPARED]
     is_bicubic = header.recipe["scored_on"]["degradation"] == "bicubic"
     metrics = {
         name: {scale: one["psnr"] for scale, one in header.metrics[name].items()}
-        for name in named
+        for name in compared(header.metrics)
         if not is_bicubic or name in ROW_SETS
     }
     return Weights(

@@ -100,12 +100,25 @@ def test_scores_of_weights_are_shown_by_set_and_scale(script: ModuleType) -> Non
 
     edsr = with_weights(EDSR, "edsr_x2", {"Set5": {"x2": 38.0}, "Set14": {"x2": 33.9}})
     mdsr = with_weights(MDSR, "mdsr", {"Set5": {"x2": 38.1, "x4": 32.5}})
-    assert script.weights_table([edsr, mdsr]).splitlines()[2:] == [
+    _, table = script.weights_tables([edsr, mdsr])
+    assert table.splitlines()[2:] == [
         "| `edsr_x2.t` | x2 | 38.00 | 33.90 | MIT |",
         "| `mdsr.t` | x2 | 38.10 |  | MIT |",
         "| `mdsr.t` | x3 |  |  | MIT |",
         "| `mdsr.t` | x4 | 32.50 |  | MIT |",
     ]
+
+    jpeg = with_weights(EDSR, "edsr_x4", {"Set5 photo": {"x4": 27.0}})
+    told, table, told_jpeg, table_jpeg = script.weights_tables([jpeg, mdsr])
+    assert "degraded" not in told
+    assert "degraded" in told_jpeg
+    assert "photo" not in table
+    assert table_jpeg.splitlines() == [
+        "| weights | scale | Set5 photo | licence |",
+        "| --- | --- | ---: | --- |",
+        "| `edsr_x4.t` | x4 | 27.00 | MIT |",
+    ]
+    assert script.weights_tables([EDSR.__class__(**{**vars(EDSR), "weights": ()})]) == []
 
 
 def test_the_readme_tree_has_every_file_and_no_other() -> None:

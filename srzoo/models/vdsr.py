@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from srzoo.architecture import Architecture, SRModel
+from srzoo.architecture import Architecture, SRModel, Weights
 from srzoo.blocks import LumaUpsampler, ScaleHeads
 
 
@@ -75,4 +75,18 @@ ARCH = Architecture(
     scales=(2, 3, 4),
     multi_scale=True,
     variants={"vdsr": {}},
+    weights=(
+        Weights(
+            model="vdsr",
+            tag="photos",
+            file="vdsr.photos.safetensors",
+            sha256="27fd63b2634c6cf2dd181bf6d91f72c331a2f575fdf015364e1dd4c4b472541a",
+            license="CC-BY-SA-4.0",
+            source="srzoo, trained on 948 crops of 471 freely licensed photographs",
+            metrics={
+                "Set5": {"x2": 37.1884, "x3": 33.3694, "x4": 31.0888},
+                "Set14": {"x2": 32.7458, "x3": 29.6275, "x4": 27.8234},
+            },
+        ),
+    ),
 )

@@ -111,10 +111,11 @@ def test_one_command_writes_file_row_scores_and_the_line_of_the_log(release, roo
     before = path.read_bytes()
     assert release(images=COUNTED) == 2
     told = capsys.readouterr().err
-    assert "not better on every set (Kodak24 x2: not measured, give --val; Set14 x2: " in told
+    assert "not better on every set (Set5 x2: " in told
+    assert "; Kodak24 x2: not measured, give --val);" in told
     assert path.read_bytes() == before
     assert release("--force", images=COUNTED) == 0
-    assert "shipped though not better on Kodak24 x2: not measured, Set14 x2" in srzoo.read_header(path).recipe["note"]
+    assert "shipped though not better on Set5 x2: " in srzoo.read_header(path).recipe["note"]
     assert (root / "srzoo" / "models" / "edsr.py").read_text().count("Weights(") == 1
 
 
@@ -201,7 +202,18 @@ def test_a_track_is_scored_on_the_images_it_is_for(release, root: Path) -> None:
     assert set(header.metrics) == {"Set5 photo", "Set14 photo", "examples photo", "pictures photo"}
     assert header.recipe["scored_on"]["degradation"] == "photo"
     assert "Jpeg" in header.recipe["scored_on"]["lr_images"]
-    assert '"Set5 photo": {"x2"' in (root / "srzoo" / "models" / "edsr.py").read_text()
+    source = (root / "srzoo" / "models" / "edsr.py").read_text()
+    assert source.index('"Set5 photo": {"x2"') < source.index('"Set14 photo": {"x2"')
+
+
+def test_sets_are_told_in_one_order_degraded_or_not(script: ModuleType) -> None:
+    def at(*psnr: float) -> dict[str, dict[str, float]]:
+        return {f"x{scale}": {"psnr": one} for scale, one in enumerate(psnr, 2)}
+
+    metrics = {"Kodak24 photo": at(30), "Set14 photo": at(29), "Set5 photo": at(32, 31), "pictures photo": at(1)}
+    assert script.compared({"Mine": at(1), **metrics}) == ["Set5 photo", "Set14 photo", "Kodak24 photo", "Mine"]
+    line = script.log_line("m", "t", Header(model="m", metrics=metrics), {}, "")
+    assert line.split(" | ")[5] == "32.00 31.00 / 29.00 / 30.00"
 
 
 @pytest.mark.parametrize(
