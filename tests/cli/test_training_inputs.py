@@ -83,7 +83,7 @@ def test_a_warm_up_leaves_the_rest_of_a_recipes_cosine_as_it_is() -> None:
 def test_the_degradation_is_the_one_given_else_the_recipes() -> None:
     assert read_degradation(parse()) is None
     assert read_degradation(parse("--recipe", "muon")) is None
-    assert read_degradation(parse("--recipe", "jpeg")) == PRESETS["photo+clean"]
+    assert read_degradation(parse("--recipe", "jpeg")) == PRESETS["photo"]
     assert read_degradation(parse("--recipe", "jpeg", "--degradation", "blur")) == PRESETS["blur"]
     assert read_degradation(parse("--recipe", "jpeg", "--degradation", "bicubic")) is None
 
