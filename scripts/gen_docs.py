@@ -76,7 +76,7 @@ def weights_tables(archs: Iterable[Architecture]) -> list[str]:
 
 
 def degradation_of(row: Weights) -> str:
-    """The preset that made the LR images that weights were scored on, which their sets' names end in; "" for bicubic."""
+    """The preset of the LR images that weights were scored on, which their sets' names end in; "" for bicubic."""
     return next((name.partition(" ")[2] for name in row.metrics), "")
 
 

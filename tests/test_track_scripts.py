@@ -11,9 +11,7 @@ from PIL import Image
 
 import srzoo
 from srzoo.benchmark import mean_psnr, mean_ssim
-from srzoo.data import pairs_from_hr
-from srzoo.data.degraded_pairs import degrade_pairs
-from srzoo.data.presets import PRESETS
+from srzoo.data.degraded_pairs import pairs_by_preset
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples" / "paper"
@@ -35,12 +33,13 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """sets/Tiny with two images, photo.png for the crops, page.md for the tables."""
+    """sets/Tiny with two images, the second one grey, photo.png for the crops, page.md for the tables."""
     rng = np.random.default_rng(0)
     (tmp_path / "sets/Tiny").mkdir(parents=True)
     for name, side in (("sets/Tiny/a", 40), ("sets/Tiny/b", 44), ("photo", 160)):
         levels = rng.integers(0, 256, (side // 4, side // 4, 3), dtype=np.uint8)
-        Image.fromarray(levels).resize((side, side), Image.Resampling.BICUBIC).save(tmp_path / f"{name}.png")
+        picture = Image.fromarray(levels).resize((side, side), Image.Resampling.BICUBIC)
+        picture.convert("L" if name.endswith("b") else "RGB").save(tmp_path / f"{name}.png")
     return tmp_path
 
 
@@ -98,7 +97,7 @@ def test_with_weights_the_table_has_their_scores(scripts, place: Path, capsys) -
     assert scripts["jpeg_track"].main([*arguments(place, "jpeg_track"), *given]) == 0
     page = (place / "page.md").read_text()
     assert "Not measured yet" not in page
-    pairs = list(degrade_pairs(pairs_from_hr(place / "sets/Tiny", 2), PRESETS["photo"]))
+    pairs = pairs_by_preset(place / "sets/Tiny", 2, "photo")
     plain, own = (srzoo.evaluate(one, pairs) for one in (srzoo.create_model("edsr_baseline_x2.photos"), model))
     [row] = [line for line in page.splitlines() if line.startswith("| photo | Tiny |")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]

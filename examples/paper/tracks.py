@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 import srzoo
 from srzoo.benchmark import mean_psnr, mean_ssim
 from srzoo.data import Degradation, Pair, find_set, pairs_from_hr
-from srzoo.data.degraded_pairs import degrade_pairs
+from srzoo.data.degraded_pairs import degrade_pairs, in_colour
 from srzoo.files import replacing
 from srzoo.metrics import Protocol, psnr
 
@@ -119,7 +119,7 @@ def score_rows(
     lines.append("| --- | --- |" + " --- |" * (len(there) + len(gain)))
     for kind, degradation in inputs.items():
         for name, pairs in sets.items():
-            made = list(degrade_pairs(pairs, degradation)) if degradation is not None else pairs
+            made = list(degrade_pairs(map(in_colour, pairs), degradation)) if degradation is not None else pairs
             scores = [srzoo.evaluate(system.model, made) for system in there if system.model is not None]
             cells = [f"{mean_psnr(one):.2f} / {mean_ssim(one):.4f}" for one in scores]
             if gain:

@@ -85,7 +85,7 @@ def expand(spec: str) -> list[str]:
     Examples:
         >>> expand("edsr_baseline")
         ['edsr_baseline_x2', 'edsr_baseline_x3', 'edsr_baseline_x4']
-        >>> expand("edsr_baseline_x[23].*")
+        >>> expand("edsr_baseline_x[23].photos")
         ['edsr_baseline_x2.photos', 'edsr_baseline_x3.photos']
     """
     if is_path(spec):

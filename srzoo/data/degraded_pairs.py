@@ -58,8 +58,18 @@ def pairs_by_preset(source: str | Path, scale: int, name: str = "bicubic") -> li
     pairs = pairs_from_hr(source, scale)
     if name == "bicubic":  # the benchmarks' own LR images are rounded between the passes, `Bicubic()`'s are not
         return pairs
-    rgb = [replace(pair, hr=pair.hr.expand(3, -1, -1).contiguous(), lr=pair.lr.expand(3, -1, -1)) for pair in pairs]
-    return list(degrade_pairs(rgb, degradation))
+    return list(degrade_pairs(map(in_colour, pairs), degradation))
+
+
+def in_colour(pair: Pair) -> Pair:
+    """The pair with grey images as RGB; RGB ones as they are.
+
+    Examples:
+        >>> grey = Pair("grey", torch.zeros(1, 2, 2, dtype=torch.uint8), torch.zeros(1, 4, 4, dtype=torch.uint8), 2)
+        >>> tuple(in_colour(grey).hr.shape)
+        (3, 4, 4)
+    """
+    return replace(pair, hr=pair.hr.expand(3, -1, -1).contiguous(), lr=pair.lr.expand(3, -1, -1))
 
 
 def degraded_lr(hr: UInt8[Tensor, "c H W"], scale: int, degradation: Degradation, name: str) -> UInt8[Tensor, "c h w"]:

@@ -106,5 +106,14 @@ ARCH = Architecture(
             source="srzoo, trained on 948 crops of 471 freely licensed photographs",
             metrics={"Set5 photo": {"x2": 32.2617}, "Set14 photo": {"x2": 29.9532}, "Kodak24 photo": {"x2": 30.1491}},
         ),
+        Weights(
+            model="edsr_baseline_x4",
+            tag="jpeg",
+            file="edsr_baseline_x4.jpeg.safetensors",
+            sha256="e3a69784b54c8b299628394fc6d3c8849140634c62ae861334d698772fe2a0ca",
+            license="CC-BY-SA-4.0",
+            source="srzoo, trained on 948 crops of 471 freely licensed photographs",
+            metrics={"Set5 photo": {"x4": 27.8681}, "Set14 photo": {"x4": 26.0578}, "Kodak24 photo": {"x4": 26.9862}},
+        ),
     ),
 )
