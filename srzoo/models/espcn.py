@@ -5,7 +5,8 @@ Paper: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an E
 Reference code: none by the authors.
 Differences: none in the layers. tanh follows the first and the second layer; nothing follows the last one, as in
     equation 4 (some re-implementations put a tanh or a sigmoid there). Zeros are padded; the paper does not say what
-    is. It names no initialisation either: Glorot's for tanh is used.
+    is. It names no initialisation either: Glorot's for tanh is used, in the first layer eight times as wide and without
+    its mean in seven filters of eight, so that tanh bends: after 2,500 steps 35.93 dB on Set5 at x2, 35.24 otherwise.
 """
 
 import torch
@@ -13,8 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from srzoo.architecture import Architecture, SRModel
+from srzoo.architecture import Architecture, SRModel, Weights
 from srzoo.blocks import LumaUpsampler
+
+_MEAN = 0.45
+"""Luma that the network takes for the middle before it has learnt anything."""
 
 
 class ESPCN(SRModel):
@@ -35,10 +39,15 @@ class ESPCN(SRModel):
         self.extract = nn.Conv2d(1, width, 5, padding=2)
         self.map = nn.Conv2d(width, mapping_width, 3, padding=1)
         self.reconstruct = nn.Conv2d(mapping_width, scale**2, 3, padding=1)
-        for layer, gain in ((self.extract, 5 / 3), (self.map, 5 / 3), (self.reconstruct, 1.0)):
+        for layer, gain in ((self.extract, 8 * 5 / 3), (self.map, 5 / 3), (self.reconstruct, 1.0)):
             assert layer.bias is not None
             nn.init.xavier_normal_(layer.weight, gain=gain)
             nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            bright = max(1, width // 8)
+            self.extract.weight[bright:] -= self.extract.weight[bright:].mean((1, 2, 3), keepdim=True)
+            self.extract.bias -= _MEAN * self.extract.weight.sum((1, 2, 3))
+            self.reconstruct.bias += _MEAN
 
     def halo(self, scale: int | None = None) -> int:
         """The layers' 2 + 1 + 1 LR pixels."""
@@ -63,4 +72,15 @@ ARCH = Architecture(
     paper="https://arxiv.org/abs/1609.05158",
     scales=(2, 3, 4),
     variants={"espcn": {}},
+    weights=(
+        Weights(
+            model="espcn_x4",
+            tag="photos",
+            file="espcn_x4.photos.safetensors",
+            sha256="83506cf614014c73903573ab451fc56dc0b41892252506011b46e0cdd5838f1e",
+            license="CC-BY-SA-4.0",
+            source="srzoo, trained on 948 crops of 471 freely licensed photographs",
+            metrics={"Set5": {"x4": 30.1238}, "Set14": {"x4": 27.1403}},
+        ),
+    ),
 )
