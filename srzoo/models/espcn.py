@@ -43,6 +43,8 @@ class ESPCN(SRModel):
             assert layer.bias is not None
             nn.init.xavier_normal_(layer.weight, gain=gain)
             nn.init.zeros_(layer.bias)
+        assert self.extract.bias is not None
+        assert self.reconstruct.bias is not None
         with torch.no_grad():
             bright = max(1, width // 8)
             self.extract.weight[bright:] -= self.extract.weight[bright:].mean((1, 2, 3), keepdim=True)

@@ -213,8 +213,8 @@ _OWN: tuple[Recipe, ...] = (
         start="x3 and x4 from x2: --init",
         data="948 crops of 471 freely licensed photographs, drawn by score",
         source="srzoo, docs/log.md",
-        reached="Set5 Y-PSNR of fsrcnn_x2, x3, x4 36.74, 32.72, 30.49 dB: --precision fp32 --batch-size 8, 14,000 steps of patches "
-        "of 32 and 8,000 more of 16 at 1.5e-3; x3 and x4 8,000 of 24 at 2e-3",
+        reached="Set5 Y-PSNR of fsrcnn_x2, x3, x4 36.74, 32.72, 30.49 dB: --precision fp32 --batch-size 8, 14,000 "
+        "steps of patches of 32 and 8,000 more of 16 at 1.5e-3; x3 and x4 8,000 of 24 at 2e-3",
     ),
     Recipe(
         name="jpeg",

@@ -5,7 +5,7 @@ from srzoo.cli import main
 
 
 def test_each_weight_file_says_where_it_is(capsys):
-    assert main(["list", "edsr_baseline_x4", "--json"]) == 0
+    assert main(["list", "edsr_baseline_x3", "--json"]) == 0
     [row] = json.loads(capsys.readouterr().out)
     assert [(entry["tag"], entry["place"]) for entry in row["weights"]] == [("photos", "package")]
 

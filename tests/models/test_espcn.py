@@ -78,10 +78,18 @@ def test_it_starts_as_glorot_and_bengio_say() -> None:
     state = ESPCN(scale=3).state_dict()
     fans = {"extract": (25, 1600), "map": (576, 288), "reconstruct": (288, 81)}
     for layer, (fan_in, fan_out) in fans.items():
-        gain = 1 if layer == "reconstruct" else 5 / 3
+        gain = {"extract": 8 * 5 / 3, "map": 5 / 3, "reconstruct": 1}[layer]
         expected = gain * (2 / (fan_in + fan_out)) ** 0.5
         assert state[f"{layer}.weight"].std().item() == pytest.approx(expected, rel=0.1)
-        assert not state[f"{layer}.bias"].any()
+    assert not state["map.bias"].any()
+
+
+def test_at_the_start_even_luma_stays_as_it_is_and_most_filters_see_contrast_alone() -> None:
+    model = ESPCN(scale=3, channels=1)
+    means = model.extract.weight.mean((1, 2, 3)).abs()
+    assert means[8:].max() < 1e-6 < means[:8].min()
+    even = torch.full((1, 1, 12, 12), 0.45)
+    torch.testing.assert_close(model(even)[..., 12:-12, 12:-12], torch.full((1, 1, 12, 12), 0.45))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
