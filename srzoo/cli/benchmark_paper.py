@@ -208,7 +208,10 @@ def _tell_plan(job: MainJob, kept: int, *, quiet: bool) -> None:
 
 def _finish(table: MainTable, outputs: list[tuple[str, Path]], args: argparse.Namespace) -> int:
     """Write and print the table; returns the exit code."""
-    told = json.dumps(table.to_json(), indent=1, allow_nan=False) + "\n"
+    values = table.to_json()
+    # pages are of the digits that the JSON file has, so that --from makes them again
+    table = MainTable.from_json(values)
+    told = json.dumps(values, indent=1, allow_nan=False) + "\n"
     for kind, path in outputs:
         write_text(path, main_markdown(table) if kind == ".md" else main_html(table) if kind == ".html" else told)
     if args.json == "-":
